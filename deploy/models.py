@@ -1,0 +1,132 @@
+"""The nouns of serving: services, their keys, revisions and replicas."""
+
+from typing import ClassVar
+
+from django.conf import settings
+from django.core.validators import RegexValidator
+from django.db import models
+from django.utils import timezone
+
+from models.models import ModelVersion
+from runs.models import ProcessGroup
+from workspace.models import ComputeTarget, Team
+
+service_name_validator = RegexValidator(
+    r"^[a-z]([-a-z0-9]{1,30}[a-z0-9])$",
+    "Use 3 to 32 small letters, digits and hyphens, starting with a letter, ending without a hyphen.",
+)
+
+
+class ServiceState(models.TextChoices):
+    TRANSITIONING = "Transitioning"
+    HEALTHY = "Healthy"
+    UNHEALTHY = "Unhealthy"
+    FAILED = "Failed"
+    STOPPED = "Stopped"
+
+
+class Service(models.Model):
+    """A model behind a scoring address. `is_wanted` is what people asked for, `state` what is."""
+
+    team = models.ForeignKey(Team, models.CASCADE, related_name="services")
+    name = models.CharField(max_length=32, validators=[service_name_validator])
+    target = models.ForeignKey(ComputeTarget, models.PROTECT, related_name="services")
+    is_wanted = models.BooleanField(default=True)
+    deleted_at = models.DateTimeField(null=True, blank=True)
+    state = models.CharField(
+        max_length=14, choices=ServiceState.choices, default=ServiceState.TRANSITIONING
+    )
+    state_reason = models.TextField(blank=True)
+    last_seq = models.PositiveIntegerField(default=0)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["team", "name"],
+                condition=models.Q(deleted_at=None),
+                name="one_service_per_name",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class KeySlot(models.TextChoices):
+    PRIMARY = "primary"
+    SECONDARY = "secondary"
+
+
+class ServiceKey(models.Model):
+    service = models.ForeignKey(Service, models.CASCADE, related_name="keys")
+    slot = models.CharField(max_length=9, choices=KeySlot.choices)
+    prefix = models.CharField(max_length=12)
+    digest = models.CharField(max_length=64, unique=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["service", "slot"], name="one_key_per_slot")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.slot} key of {self.service}"
+
+
+class Revision(models.Model):
+    """What a service ran from one deployment on: a model version, resources and replicas.
+
+    `resources`: {"cpu": cores, "memory_gb": GB, "gpu": count}, each may be null.
+    """
+
+    service = models.ForeignKey(Service, models.CASCADE, related_name="revisions")
+    number = models.PositiveIntegerField()
+    model_version = models.ForeignKey(ModelVersion, models.PROTECT, related_name="revisions")
+    resources = models.JSONField(default=dict)
+    replica_count = models.PositiveIntegerField(default=1)
+    weight = models.PositiveIntegerField(default=100)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["service", "number"], name="one_revision_per_number")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.service} revision {self.number}"
+
+
+class ReplicaState(models.TextChoices):
+    STARTING = "starting"
+    READY = "ready"
+    UNHEALTHY = "unhealthy"
+    STOPPING = "stopping"
+    ENDED = "ended"
+
+
+class Replica(models.Model):
+    """One model server of a revision; a replacement is a new replica."""
+
+    revision = models.ForeignKey(Revision, models.CASCADE, related_name="replicas")
+    group = models.OneToOneField(
+        ProcessGroup, models.SET_NULL, null=True, blank=True, related_name="replica"
+    )
+    address = models.CharField(max_length=255, blank=True)
+    state = models.CharField(
+        max_length=10, choices=ReplicaState.choices, default=ReplicaState.STARTING
+    )
+    reason = models.TextField(blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    ready_at = models.DateTimeField(null=True, blank=True)
+    checked_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"replica {self.pk} of {self.revision}"

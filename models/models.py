@@ -1,0 +1,67 @@
+"""The registry: named models, each a row of numbered, immutable versions."""
+
+from typing import ClassVar
+
+from django.conf import settings
+from django.core.validators import RegexValidator
+from django.db import models
+from django.utils import timezone
+
+from runs.models import Run
+from workspace.models import Team
+
+model_name_validator = RegexValidator(
+    r"^[a-zA-Z0-9][a-zA-Z0-9\-._]{0,254}$",
+    "Use 1 to 255 letters, digits, hyphens, dots and underscores, starting with a letter or digit.",
+)
+
+
+class RegisteredModel(models.Model):
+    team = models.ForeignKey(Team, models.CASCADE, related_name="models")
+    name = models.CharField(max_length=255, validators=[model_name_validator])
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["team", "name"], name="one_model_per_name")
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ModelVersion(models.Model):
+    """One registration: files (a manifest in the team's blob store), signatures and lineage.
+
+    `resource_configuration`: {"cpu": cores, "memory_in_gb": GB, "gpu": count}, each may be null.
+    `signatures`: {key: {"method": .., "inputs": {name: {"dtype": .., "shape": [..] or null}},
+    "outputs": the same}}.
+    """
+
+    model = models.ForeignKey(RegisteredModel, models.CASCADE, related_name="versions")
+    version = models.PositiveIntegerField()
+    run = models.ForeignKey(
+        Run, models.SET_NULL, null=True, blank=True, related_name="model_versions"
+    )
+    path = models.CharField(max_length=1000, blank=True)
+    framework = models.CharField(max_length=32, default="TensorFlow")
+    framework_version = models.CharField(max_length=32)
+    resource_configuration = models.JSONField(default=dict)
+    tags = models.JSONField(default=dict)
+    description = models.TextField(blank=True)
+    signatures = models.JSONField(default=dict)
+    manifest_digest = models.CharField(max_length=64)
+    file_count = models.IntegerField()
+    total_bytes = models.BigIntegerField()
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["model", "version"], name="one_version_per_number")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model.name}:{self.version}"

@@ -1,0 +1,257 @@
+"""The nouns of training: snapshots, runs, process groups, events, metrics, files."""
+
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+
+from runs.states import TERMINAL, EndReason, ProcessState, RunStatus
+from workspace.models import ComputeTarget, Environment, Experiment, Team
+
+
+class Snapshot(models.Model):
+    """An immutable source directory: a manifest of paths and SHA-256 digests over a team's blobs.
+
+    The manifest itself is kept in the blob store under `digest`.
+    """
+
+    team = models.ForeignKey(Team, models.CASCADE, related_name="snapshots")
+    digest = models.CharField(max_length=64)
+    file_count = models.IntegerField()
+    total_bytes = models.BigIntegerField()
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["team", "digest"], name="one_snapshot_per_digest")
+        ]
+
+    def __str__(self) -> str:
+        return self.digest[:12]
+
+
+class Run(models.Model):
+    """One submission: a snapshot, a configuration and what became of it.
+
+    `config` is what `runs.config.RunConfig` serialises to. Only `runs.lifecycle.move` writes
+    `status`.
+    """
+
+    team = models.ForeignKey(Team, models.CASCADE, related_name="runs")
+    number = models.PositiveIntegerField()
+    experiment = models.ForeignKey(Experiment, models.PROTECT, related_name="runs")
+    snapshot = models.ForeignKey(Snapshot, models.PROTECT, related_name="runs")
+    target = models.ForeignKey(ComputeTarget, models.PROTECT, related_name="runs")
+    environment = models.ForeignKey(
+        Environment, models.SET_NULL, null=True, blank=True, related_name="runs"
+    )
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="runs"
+    )
+    config = models.JSONField()
+    warnings = models.JSONField(default=list)
+    priority = models.IntegerField(default=0)
+
+    status = models.CharField(max_length=12, choices=RunStatus.choices, default=RunStatus.QUEUED)
+    waiting_because = models.CharField(max_length=300, blank=True)
+    end_reason = models.CharField(max_length=20, choices=EndReason.choices, blank=True)
+    end_detail = models.JSONField(default=dict)
+    cancel_requested_at = models.DateTimeField(null=True, blank=True)
+    last_seq = models.PositiveIntegerField(default=0)
+
+    created_at = models.DateTimeField(default=timezone.now)
+    preparing_at = models.DateTimeField(null=True, blank=True)
+    starting_at = models.DateTimeField(null=True, blank=True)
+    running_at = models.DateTimeField(null=True, blank=True)
+    finalizing_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["team", "number"], name="one_run_per_number")
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["team", "-number"], name="runs_newest_first"),
+            models.Index(fields=["status"], name="runs_by_status"),
+        ]
+
+    def __str__(self) -> str:
+        return f"run {self.number}"
+
+    @property
+    def is_over(self) -> bool:
+        return self.status in TERMINAL
+
+
+class ProcessGroup(models.Model):
+    """One attempt of a run, or one replica of a service: processes that start and end together.
+
+    Its label names it on the compute target; each attempt is a new group with new tokens, so that
+    processes of an old attempt can write nothing into a new one.
+    """
+
+    label = models.CharField(max_length=64, unique=True)
+    team = models.ForeignKey(Team, models.CASCADE, related_name="+")
+    target = models.ForeignKey(ComputeTarget, models.PROTECT, related_name="groups")
+    environment = models.ForeignKey(Environment, models.PROTECT, related_name="groups")
+    run = models.ForeignKey(Run, models.CASCADE, null=True, blank=True, related_name="attempts")
+    attempt = models.PositiveIntegerField(default=1)
+    grace_seconds = models.PositiveIntegerField(default=30)
+    is_fenced = models.BooleanField(default=False)
+    created_at = models.DateTimeField(default=timezone.now)
+    go_at = models.DateTimeField(null=True, blank=True)
+    stop_requested_at = models.DateTimeField(null=True, blank=True)
+    removed_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return self.label
+
+
+class Process(models.Model):
+    """One process under a runner. `launch` is what the runner is told to start.
+
+    `launch`: {"command": [..], "environment": {..}, "source": "snapshot" or "model"}.
+    """
+
+    group = models.ForeignKey(ProcessGroup, models.CASCADE, related_name="processes")
+    role = models.CharField(max_length=16)
+    index = models.PositiveIntegerField()
+    address = models.CharField(max_length=255, blank=True)
+    node = models.CharField(max_length=100, blank=True)
+    launch = models.JSONField(default=dict)
+    cpus = models.FloatField(null=True, blank=True)
+    memory_bytes = models.BigIntegerField(null=True, blank=True)
+    gpus = models.JSONField(default=list)
+    token_digest = models.CharField(max_length=64, unique=True)
+
+    state = models.CharField(
+        max_length=10, choices=ProcessState.choices, default=ProcessState.CREATED
+    )
+    exit_code = models.IntegerField(null=True, blank=True)
+    exit_reason = models.CharField(max_length=200, blank=True)
+    out_of_memory = models.BooleanField(default=False)
+    heartbeat_at = models.DateTimeField(null=True, blank=True)
+    ready_at = models.DateTimeField(null=True, blank=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    exited_at = models.DateTimeField(null=True, blank=True)
+    collected_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["id"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["group", "role", "index"], name="one_process_per_role_and_index"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def name(self) -> str:
+        return f"{self.role}-{self.index}"
+
+
+class RunEvent(models.Model):
+    """A numbered fact about a run; pages catch up from the last number they saw."""
+
+    run = models.ForeignKey(Run, models.CASCADE, related_name="events")
+    seq = models.PositiveIntegerField()
+    type = models.CharField(max_length=50)
+    data = models.JSONField(default=dict)
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["run", "seq"], name="one_event_per_seq")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} #{self.seq}"
+
+
+class RunFile(models.Model):
+    """A file that a process of a run left under outputs/ or logs/."""
+
+    run = models.ForeignKey(Run, models.CASCADE, related_name="files")
+    path = models.CharField(max_length=1000)
+    process = models.ForeignKey(Process, models.CASCADE, related_name="+")
+    size_bytes = models.BigIntegerField()
+    digest = models.CharField(max_length=64, blank=True)
+    stored_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["run", "path"], name="one_file_per_path")
+        ]
+
+    def __str__(self) -> str:
+        return self.path
+
+
+class MetricSeries(models.Model):
+    """A named scalar of one process of a run (the process is empty when there is only one)."""
+
+    run = models.ForeignKey(Run, models.CASCADE, related_name="series")
+    process = models.CharField(max_length=32, blank=True)
+    name = models.CharField(max_length=200)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["run", "process", "name"], name="one_series_per_name")
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class MetricPoint(models.Model):
+    """One value of a series; `value` is null for NaN, which SQLite cannot hold."""
+
+    series = models.ForeignKey(MetricSeries, models.CASCADE, related_name="points")
+    step = models.BigIntegerField()
+    at = models.DateTimeField()
+    value = models.FloatField(null=True)
+
+    class Meta:
+        indexes: ClassVar = [models.Index(fields=["series", "step"], name="points_by_step")]
+
+    def __str__(self) -> str:
+        return f"{self.step}: {self.value}"
+
+
+class MetricCursor(models.Model):
+    """How far a file of metrics has been read, in bytes."""
+
+    run = models.ForeignKey(Run, models.CASCADE, related_name="+")
+    path = models.CharField(max_length=1000)
+    offset = models.BigIntegerField(default=0)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["run", "path"], name="one_cursor_per_file")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.path} at {self.offset}"
+
+
+class UsageSample(models.Model):
+    """What a process and its children used at one moment: cores, bytes, and GPU share (0 to 1)."""
+
+    process = models.ForeignKey(Process, models.CASCADE, related_name="usage")
+    at = models.DateTimeField(default=timezone.now)
+    cpus = models.FloatField()
+    memory_bytes = models.BigIntegerField()
+    gpu = models.FloatField(null=True, blank=True)
+    gpu_memory_bytes = models.BigIntegerField(null=True, blank=True)
+
+    class Meta:
+        indexes: ClassVar = [models.Index(fields=["process", "at"], name="usage_by_time")]
+
+    def __str__(self) -> str:
+        return f"{self.cpus:.2f} cores"

@@ -1,0 +1,127 @@
+"""What a kind of compute target must do: run groups of processes, and be asked about them.
+
+Every call returns soon and may be repeated: what is done stays done, what is gone is no error.
+What exists is found again by its labels, never by memory. Backends know process groups, not runs
+or services, and import no Django model. Trouble is raised as `BackendError`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, Protocol
+
+
+class BackendError(Exception):
+    """The target could not do what it was asked; the text is for the person who reads the page."""
+
+    def __init__(self, message: str, *, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
+class EnvironmentFailed(BackendError):
+    """The environment cannot be built; the text holds the resolver's own words."""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    index: int
+    uuid: str
+    model: str
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Node:
+    """One machine of a target; memory in bytes, cpus in cores."""
+
+    name: str
+    cpus: float
+    memory_bytes: int
+    gpus: tuple[Gpu, ...] = ()
+    healthy: bool = True
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class ProcessPlan:
+    """One process of a group: what the backend needs to start its runner.
+
+    `environment` holds what the runner itself needs; the command and variables of the user's
+    program reach the runner over its protocol.
+    """
+
+    role: str
+    index: int
+    environment: Mapping[str, str]
+    cpus: float | None = None
+    memory_bytes: int | None = None
+    gpus: tuple[str, ...] = ()
+    ports: int = 0
+
+    @property
+    def name(self) -> str:
+        return f"{self.role}-{self.index}"
+
+
+@dataclass(frozen=True)
+class GroupPlan:
+    """Processes that start together or not at all; `id` labels everything that exists of it."""
+
+    id: str
+    environment_reference: str
+    processes: tuple[ProcessPlan, ...]
+    addresses: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+class SightingState(StrEnum):
+    ALIVE = "alive"
+    EXITED = "exited"
+    GONE = "gone"
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """What a backend sees of one process: EXITED left its record behind, GONE left nothing."""
+
+    name: str
+    state: SightingState
+    exit_code: int | None = None
+    reason: str = ""
+    node: str = ""
+
+
+class Backend(Protocol):
+    def check(self) -> Sequence[Node]:
+        """Give the capacity and health of every node."""
+        ...
+
+    def prepare(self, spec: Mapping[str, Any], log: Callable[[bytes], None]) -> str:
+        """Make the environment and give a reference to it; its log goes to `log` as it comes.
+
+        Raises EnvironmentFailed with the resolver's own words.
+        """
+        ...
+
+    def addresses(self, plan: GroupPlan) -> Mapping[str, Sequence[str]]:
+        """Give `host:port` for each port of each process, by its name, before any starts."""
+        ...
+
+    def start(self, plan: GroupPlan) -> None:
+        """Start the runner of every process, or of none; those that exist already are adopted."""
+        ...
+
+    def observe(self, group_id: str) -> Sequence[Sighting]: ...
+
+    def stop(self, group_id: str, grace: timedelta) -> None:
+        """Ask every process to end now (SIGTERM); its runner kills what is left after `grace`."""
+        ...
+
+    def kill(self, group_id: str) -> None:
+        """End every process of the group at once, runners and stray descendants included."""
+        ...
+
+    def remove(self, group_id: str) -> None:
+        """Leave nothing of the group: processes, folders, ports."""
+        ...

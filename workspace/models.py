@@ -1,0 +1,209 @@
+"""What a team shares: members, invitations, tokens, compute targets, environments, experiments."""
+
+from datetime import datetime
+from typing import ClassVar
+
+from django.conf import settings
+from django.core.validators import RegexValidator
+from django.db import models
+from django.utils import timezone
+
+MEBIBYTE = 1024 * 1024
+
+slug_validator = RegexValidator(
+    r"^[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?$",
+    "Use 1 to 32 small letters, digits and hyphens, starting and ending with a letter or digit.",
+)
+
+
+class Role(models.TextChoices):
+    """What a member may do; each role may do what the one before it may."""
+
+    VIEWER = "viewer"
+    MEMBER = "member"
+    ADMIN = "admin"
+
+    def covers(self, needed: "Role") -> bool:
+        order = list(Role)
+        return order.index(self) >= order.index(needed)
+
+
+class Team(models.Model):
+    slug = models.CharField(max_length=32, unique=True, validators=[slug_validator])
+    name = models.CharField(max_length=100)
+    snapshot_max_bytes = models.BigIntegerField(default=300 * MEBIBYTE)
+    snapshot_max_files = models.IntegerField(default=2000)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return self.slug
+
+
+class Membership(models.Model):
+    team = models.ForeignKey(Team, models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=10, choices=Role.choices, default=Role.MEMBER)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["team", "user"], name="one_membership_per_team")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user} in {self.team}"
+
+
+class Invitation(models.Model):
+    """A link that lets whoever holds it join a team, once, until it expires."""
+
+    team = models.ForeignKey(Team, models.CASCADE, related_name="invitations")
+    digest = models.CharField(max_length=64, unique=True)
+    role = models.CharField(max_length=10, choices=Role.choices, default=Role.MEMBER)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField()
+    accepted_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    accepted_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"invitation to {self.team} as {self.role}"
+
+    @property
+    def is_open(self) -> bool:
+        return self.accepted_at is None and self.expires_at > timezone.now()
+
+
+class Scope(models.TextChoices):
+    """What a token may be used for; each scope includes the one before it."""
+
+    READ = "read"
+    WRITE = "write"
+    ADMIN = "admin"
+
+
+class ApiToken(models.Model):
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="api_tokens")
+    name = models.CharField(max_length=100)
+    prefix = models.CharField(max_length=12)
+    digest = models.CharField(max_length=64, unique=True)
+    scope = models.CharField(max_length=10, choices=Scope.choices, default=Scope.WRITE)
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"
+
+    @property
+    def is_usable(self) -> bool:
+        expired = self.expires_at is not None and self.expires_at <= timezone.now()
+        return self.revoked_at is None and not expired
+
+
+class TargetKind(models.TextChoices):
+    LOCAL = "local"
+
+
+class ComputeTarget(models.Model):
+    """A place where a team's processes run, and how much of it they may use."""
+
+    team = models.ForeignKey(Team, models.CASCADE, related_name="targets")
+    name = models.CharField(max_length=32, validators=[slug_validator])
+    kind = models.CharField(max_length=10, choices=TargetKind.choices, default=TargetKind.LOCAL)
+    is_paused = models.BooleanField(default=False)
+    allow_shared = models.BooleanField(
+        default=False,
+        help_text="Let code of several users run on this machine without containers.",
+    )
+    max_processes = models.PositiveIntegerField(default=64)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["team", "name"], name="one_target_per_name")
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class EnvironmentState(models.TextChoices):
+    PENDING = "pending"
+    BUILDING = "building"
+    READY = "ready"
+    FAILED = "failed"
+
+
+class Environment(models.Model):
+    """The Python packages that processes of one kind of target run with, built once per digest.
+
+    `spec` is what `workspace.environments.EnvironmentSpec` serialises to; `digest` is its SHA-256.
+    """
+
+    digest = models.CharField(max_length=64, unique=True)
+    kind = models.CharField(max_length=10, choices=TargetKind.choices)
+    spec = models.JSONField()
+    state = models.CharField(
+        max_length=10, choices=EnvironmentState.choices, default=EnvironmentState.PENDING
+    )
+    reference = models.CharField(max_length=500, blank=True)
+    packages = models.JSONField(default=dict)
+    error = models.TextField(blank=True)
+    size_bytes = models.BigIntegerField(default=0)
+    created_at = models.DateTimeField(default=timezone.now)
+    built_at = models.DateTimeField(null=True, blank=True)
+    heartbeat_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.digest[:12]}"
+
+
+class Experiment(models.Model):
+    team = models.ForeignKey(Team, models.CASCADE, related_name="experiments")
+    name = models.CharField(max_length=100)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["team", "name"], name="one_experiment_per_name")
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class AuditEntry(models.Model):
+    """Who did what to which object of a team, and when."""
+
+    team = models.ForeignKey(Team, models.CASCADE, related_name="audit_entries")
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
+    )
+    action = models.CharField(max_length=50)
+    subject = models.CharField(max_length=200)
+    data = models.JSONField(default=dict)
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        indexes: ClassVar = [models.Index(fields=["team", "-at"], name="audit_newest_first")]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.subject}"
+
+
+class Lease(models.Model):
+    """Who may act as the one holder of a duty, and until when."""
+
+    name = models.CharField(max_length=50, primary_key=True)
+    holder = models.CharField(max_length=100, blank=True)
+    expires_at: "models.DateTimeField[datetime, datetime]" = models.DateTimeField(
+        default=timezone.now
+    )
+
+    def __str__(self) -> str:
+        return f"{self.name} held by {self.holder}"
