@@ -53,6 +53,38 @@ class Membership(models.Model):
     def __str__(self) -> str:
         return f"{self.user} in {self.team}"
 
+    @property
+    def is_admin(self) -> bool:
+        return Role(self.role).covers(Role.ADMIN)
+
+    @property
+    def may_write(self) -> bool:
+        return Role(self.role).covers(Role.MEMBER)
+
+
+class OneTimePassword(models.Model):
+    """Marks a user whose password was made for them and must be changed at the first log-in."""
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, models.CASCADE, primary_key=True, related_name="+"
+    )
+
+    def __str__(self) -> str:
+        return f"one-time password of {self.user}"
+
+
+class LoginFailure(models.Model):
+    """A log-in that failed or is being tried. `key` is a keyed hash of a user name or address."""
+
+    key = models.CharField(max_length=64)
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        indexes: ClassVar = [models.Index(fields=["key", "at"], name="failures_by_key")]
+
+    def __str__(self) -> str:
+        return f"{self.key[:8]} at {self.at}"
+
 
 class Invitation(models.Model):
     """A link that lets whoever holds it join a team, once, until it expires."""
@@ -82,6 +114,10 @@ class Scope(models.TextChoices):
     READ = "read"
     WRITE = "write"
     ADMIN = "admin"
+
+    def covers(self, needed: "Scope") -> bool:
+        order = list(Scope)
+        return order.index(self) >= order.index(needed)
 
 
 class ApiToken(models.Model):
