@@ -1,0 +1,1 @@
+"""Serve SavedModels over TensorFlow Serving's REST protocol, in one Python process."""

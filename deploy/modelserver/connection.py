@@ -1,0 +1,296 @@
+"""One HTTP/1.1 connection: requests in, responses out, in order, within limits."""
+
+import asyncio
+import logging
+from collections import deque
+from email.utils import formatdate
+from functools import partial
+from http import HTTPStatus
+from typing import Any, cast
+
+import httptools
+
+from .messages import MAX_BODY, App, Request, Response
+
+log = logging.getLogger("modelserver")
+
+MAX_HEADER_BYTES = 64 * 1024
+MAX_HEADERS = 100
+MAX_WAITING = 16
+
+HEADER_SECONDS = 10.0
+BODY_SECONDS = 30.0
+BODY_BYTES_PER_SECOND = 4096
+IDLE_SECONDS = 300.0
+LINGER_SECONDS = 2.0
+
+_REASONS = {status.value: status.phrase for status in HTTPStatus} | {499: "Client Closed Request"}
+_STATUS_LINES = {code: f"HTTP/1.1 {code} {text}\r\n".encode() for code, text in _REASONS.items()}
+
+
+class Connections:
+    """All open connections: the clock that ends slow ones, and the way out for a shutdown."""
+
+    def __init__(self, app: App, loop: asyncio.AbstractEventLoop) -> None:
+        self.app = app
+        self.loop = loop
+        self.date_line = b""
+        self.is_closing = False
+        self.open: set[Connection] = set()
+        self._all_closed = asyncio.Event()
+
+    def make(self) -> "Connection":
+        return Connection(self)
+
+    async def keep_time(self) -> None:
+        """Once a second, renew the Date header and drop whoever takes too long."""
+        while True:
+            self.date_line = f"Date: {formatdate(usegmt=True)}\r\n".encode()
+            now = self.loop.time()
+            for connection in list(self.open):
+                connection.check(now)
+            await asyncio.sleep(1)
+
+    async def close(self, grace: float) -> bool:
+        """Let requests in flight end; True when all did within the grace."""
+        self.is_closing = True
+        for connection in list(self.open):
+            connection.close_when_done()
+        if self.open:
+            self._all_closed.clear()
+            try:
+                await asyncio.wait_for(self._all_closed.wait(), grace)
+            except TimeoutError:
+                return False
+        return True
+
+    def forget(self, connection: "Connection") -> None:
+        self.open.discard(connection)
+        if not self.open:
+            self._all_closed.set()
+
+
+class Connection(asyncio.Protocol):
+    """Parses requests and writes each answer before the next request is begun."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._all = connections
+        self._parser: Any = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._waiting: deque[Request] = deque()
+        self._busy = False
+        self._pumping = False
+        self._writable = True
+        self._reading = True
+        self._closing = False
+        self._deadline = connections.loop.time() + IDLE_SECONDS
+        self._refusal: Response | None = None
+        self._refused = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._in_message = False
+        self._in_headers = False
+        self._bytes_in_headers = 0
+        self._header_size = 0
+        self._headers_seen = 0
+        self._started = 0.0
+        self._url = b""
+        self._chunks: list[bytes] = []
+        self._body_bytes = 0
+        self._is_gzip = False
+        self._expects_continue = False
+        self._origin = ""
+
+    # The transport's side.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._all.open.add(self)
+        if self._all.is_closing:
+            transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._waiting.clear()
+        self._all.forget(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        if not self._in_message or self._in_headers:
+            self._bytes_in_headers += len(data)
+            if not self._started:
+                self._started = self._all.loop.time()
+                self._deadline = self._started + HEADER_SECONDS
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # No protocol is switched to; the request was answered as plain HTTP.
+            self._closing = True
+        except httptools.HttpParserCallbackError:
+            log.exception("A request could not be taken in")
+            self._refusal = Response.of_error(500, "Internal error; see the log")
+        except httptools.HttpParserError as error:
+            if self._refusal is None:
+                self._refusal = Response.of_error(400, f"Malformed HTTP request: {error}")
+        if self._in_headers and self._bytes_in_headers > MAX_HEADER_BYTES:
+            self._refuse_headers()
+        if self._refusal is not None and not self._busy and not self._waiting:
+            self._end_with(self._refusal)
+
+    def eof_received(self) -> bool:
+        # A client may close its side and still read the answer.
+        self._closing = True
+        return self._busy or bool(self._waiting)
+
+    def pause_writing(self) -> None:
+        self._writable = False
+
+    def resume_writing(self) -> None:
+        self._writable = True
+        self._pump()
+
+    # The parser's side.
+
+    def on_message_begin(self) -> None:
+        self._in_message = self._in_headers = True
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+        self._header_size += len(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers_seen += 1
+        self._header_size += len(name) + len(value)
+        if self._headers_seen > MAX_HEADERS:
+            self._refuse(431, f"The request has more than {MAX_HEADERS} headers")
+        elif self._header_size > MAX_HEADER_BYTES:
+            self._refuse_headers()
+        name = name.lower()
+        if name == b"content-length":
+            if value.isdigit() and (len(value) > 18 or int(value) > MAX_BODY):
+                self._refuse_body()
+        elif name == b"content-encoding":
+            self._is_gzip = value.strip().lower() == b"gzip"
+        elif name == b"expect":
+            self._expects_continue = value.strip().lower() == b"100-continue"
+        elif name == b"origin":
+            self._origin = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        self._in_headers = False
+        self._deadline = self._all.loop.time() + BODY_SECONDS
+        if self._expects_continue and self._transport and not self._busy and not self._refusal:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        if self._body_bytes > MAX_BODY:
+            self._refuse_body()
+        if self._refusal is None:
+            self._deadline += len(body) / BODY_BYTES_PER_SECOND
+            self._chunks.append(body)
+
+    def on_message_complete(self) -> None:
+        if self._refusal is not None:
+            return
+        request = Request(
+            self._parser.get_method().decode("latin-1"),
+            self._url.decode("latin-1"),
+            self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks),
+            # A client of HTTP/1.0 would wait for a header that promises to keep the connection.
+            self._parser.should_keep_alive() and self._parser.get_http_version() != "1.0",
+            self._is_gzip,
+            self._origin,
+        )
+        self._begin()
+        self._waiting.append(request)
+        self._pump()
+        if len(self._waiting) >= MAX_WAITING and self._transport:
+            self._transport.pause_reading()
+            self._reading = False
+
+    # Answers.
+
+    def check(self, now: float) -> None:
+        """Drop a connection that has been quiet or slow for too long."""
+        if self._busy or self._waiting or now < self._deadline:
+            return
+        if self._started and not self._refused:
+            self._end_with(Response.of_error(408, "The request took too long to arrive"))
+        elif self._transport:
+            self._transport.abort()
+
+    def close_when_done(self) -> None:
+        """Close now, or after the requests that have arrived."""
+        self._closing = True
+        if not self._busy and not self._waiting and self._transport:
+            self._transport.close()
+
+    def _pump(self) -> None:
+        """Answer what waits, one at a time; answers given at once don't recurse."""
+        if self._pumping:
+            return
+        self._pumping = True
+        while self._waiting and not self._busy and self._writable and self._transport:
+            self._busy = True
+            request = self._waiting.popleft()
+            self._all.app(request, partial(self._send, request))
+        self._pumping = False
+        if not self._reading and len(self._waiting) < MAX_WAITING and self._transport:
+            self._reading = True
+            self._transport.resume_reading()
+
+    def _send(self, request: Request, response: Response) -> None:
+        self._busy = False
+        if self._transport is None:
+            return
+        is_last = not request.keep_alive or (self._closing and not self._waiting)
+        self._write(response, is_last, with_body=request.method != "HEAD")
+        if not self._in_message:
+            self._deadline = self._all.loop.time() + IDLE_SECONDS
+        if is_last:
+            self._waiting.clear()
+            self._transport.close()
+        elif self._refusal is not None and not self._waiting:
+            self._end_with(self._refusal)
+        else:
+            self._pump()
+
+    def _write(self, response: Response, is_last: bool, *, with_body: bool = True) -> None:
+        if self._transport is not None:
+            self._transport.write(
+                b"%sContent-Type: %s\r\nContent-Length: %d\r\n%s%s%s\r\n%s"
+                % (
+                    _STATUS_LINES[response.status],
+                    response.content_type,
+                    len(response.body),
+                    self._all.date_line,
+                    response.headers,
+                    b"Connection: close\r\n" if is_last else b"",
+                    response.body if with_body else b"",
+                )
+            )
+
+    def _refuse_headers(self) -> None:
+        self._refuse(431, f"The request's headers are larger than {MAX_HEADER_BYTES // 1024} KiB")
+
+    def _refuse_body(self) -> None:
+        self._refuse(413, f"The request body is larger than {MAX_BODY // 2**20} MiB")
+
+    def _refuse(self, status: int, message: str) -> None:
+        if self._refusal is None:
+            self._refusal = Response.of_error(status, message)
+            self._chunks.clear()
+
+    def _end_with(self, response: Response) -> None:
+        """Answer and close, after a moment in which what the client still sends is thrown away.
+
+        Closing at once would reset the connection, and the client would never read the answer.
+        """
+        self._refused = True
+        self._write(response, is_last=True)
+        self._deadline = self._all.loop.time() + LINGER_SECONDS
+        if self._transport and self._transport.can_write_eof():
+            self._transport.write_eof()

@@ -1,0 +1,184 @@
+"""The command line, with tensorflow_model_server's flags and its strictness about them."""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_INT32_MAX = 2**31 - 1
+
+
+class FlagError(Exception):
+    """A command line that the server refuses to start with."""
+
+
+@dataclass(frozen=True)
+class Flags:
+    """What the server does. Field names are flag names."""
+
+    host: str = "0.0.0.0"  # noqa: S104 (as the original listens)
+    rest_api_port: int = 0
+    rest_api_num_threads: int = field(default_factory=lambda: 4 * (os.cpu_count() or 1))
+    rest_api_timeout_in_ms: int = 30_000
+    rest_api_enable_cors_support: bool = False
+    model_name: str = "default"
+    model_base_path: str = ""
+    saved_model_tags: str = "serve"
+    file_system_poll_wait_seconds: int = 1
+    max_num_load_retries: int = 5
+    load_retry_interval_micros: int = 60_000_000
+    tensorflow_session_parallelism: int = 0
+    tensorflow_intra_op_parallelism: int = 0
+    tensorflow_inter_op_parallelism: int = 0
+    per_process_gpu_memory_fraction: float = 0.0
+    enable_model_warmup: bool = True
+    version: bool = False
+    help: bool = False
+
+    @property
+    def base_path(self) -> Path:
+        return Path(self.model_base_path)
+
+    @property
+    def intra_op_threads(self) -> int:
+        return self.tensorflow_intra_op_parallelism or self.tensorflow_session_parallelism
+
+    @property
+    def inter_op_threads(self) -> int:
+        return self.tensorflow_inter_op_parallelism or self.tensorflow_session_parallelism
+
+
+# Taken and checked for their type; they change nothing that this server does.
+WITHOUT_EFFECT: dict[str, type] = {
+    "num_load_threads": int,
+    "num_unload_threads": int,
+    "num_request_iterations_for_warmup": int,
+    "enable_profiler": bool,
+    "flush_filesystem_caches": bool,
+    "remove_unused_fields_from_bundle_metagraph": bool,
+    "enable_signature_method_name_check": bool,
+    "enable_serialization_as_tensor_content": bool,
+    "allow_version_labels_for_unavailable_models": bool,
+    "model_config_file_poll_wait_seconds": int,
+}
+
+# Known, but what they ask for isn't there yet: only values that ask for nothing are taken.
+NOT_YET: dict[str, tuple[type, str]] = {
+    "port": (int, "gRPC"),
+    "grpc_socket_path": (str, "gRPC"),
+    "grpc_channel_arguments": (str, "gRPC"),
+    "grpc_max_threads": (int, "gRPC"),
+    "enable_grpc_healthcheck_service": (bool, "gRPC"),
+    "ssl_config_file": (str, "TLS for gRPC"),
+    "model_config_file": (str, "serving several models from a file"),
+    "enable_batching": (bool, "batching"),
+    "batching_parameters_file": (str, "batching"),
+    "enable_per_model_batching_parameters": (bool, "batching"),
+    "monitoring_config_file": (str, "Prometheus monitoring"),
+    "prefer_tflite_model": (bool, "TensorFlow Lite"),
+    "thread_pool_factory_config_file": (str, "choosing thread pools by file"),
+    "tensorflow_session_config_file": (str, "configuring sessions by file"),
+    "platform_config_file": (str, "configuring platforms by file"),
+    "mixed_precision": (str, "mixed precision"),
+}
+
+_EFFECTIVE: dict[str, type] = {
+    name: {"str": str, "int": int, "bool": bool, "float": float}[str(kind)]
+    for name, kind in (
+        (spec.name, getattr(spec.type, "__name__", spec.type))
+        for spec in Flags.__dataclass_fields__.values()
+    )
+}
+
+
+def parse_flags(arguments: Sequence[str]) -> Flags:
+    """Read `--flag=value` and, for switches, `--flag`; refuse anything else."""
+    given: dict[str, str | int | float | bool] = {}
+    for argument in arguments:
+        found = re.fullmatch(r"--([a-z_]+)(?:=(.*))?", argument, re.DOTALL)
+        name, text = found.groups() if found else ("", None)
+        if name in NOT_YET:
+            kind, what = NOT_YET[name]
+            if _value(name, text, kind, argument):
+                raise FlagError(
+                    f"--{name} is not supported yet: {what} is still missing from this server."
+                    " Start it without this flag."
+                )
+        elif name in WITHOUT_EFFECT:
+            _value(name, text, WITHOUT_EFFECT[name], argument)
+        elif name in _EFFECTIVE:
+            given[name] = _value(name, text, _EFFECTIVE[name], argument)
+        else:
+            raise FlagError(f"unknown argument: {argument}")
+    flags = Flags(**given)  # type: ignore[arg-type]  # each was read as its field's type
+    if not (flags.version or flags.help):
+        _check(flags)
+    return flags
+
+
+def usage() -> str:
+    """List every flag with what becomes of it."""
+    lines = ["usage: python -m deploy.modelserver [flags]", "Flags:"]
+    for name, spec in Flags.__dataclass_fields__.items():
+        default = getattr(Flags, name, None)
+        shown = f" (default {default!r})" if default not in (None, "") else ""
+        lines.append(f"  --{name}={_EFFECTIVE[spec.name].__name__}{shown}")
+    lines += [f"  --{name}={kind.__name__} (no effect)" for name, kind in WITHOUT_EFFECT.items()]
+    lines += [f"  --{name} (not supported yet: {what})" for name, (_, what) in NOT_YET.items()]
+    return "\n".join(lines)
+
+
+def _value(name: str, text: str | None, kind: type, argument: str) -> str | int | float | bool:
+    if kind is bool:
+        switch = {None: True, "true": True, "1": True, "false": False, "0": False}.get(
+            text.lower() if text else text
+        )
+        if switch is None:
+            raise FlagError(f"Couldn't interpret value {text} for flag {name}.")
+        return switch
+    if text is None:
+        raise FlagError(f"unknown argument: {argument} (write --{name}=VALUE)")
+    if kind is str:
+        return text
+    try:
+        number: int | float = int(text) if kind is int else float(text)
+    except ValueError:
+        raise FlagError(f"Couldn't interpret value {text} for flag {name}.") from None
+    if name != "load_retry_interval_micros" and abs(number) > _INT32_MAX:
+        raise FlagError(f"Couldn't interpret value {text} for flag {name}: out of range.")
+    return number
+
+
+def _check(flags: Flags) -> None:
+    if not 0 < flags.rest_api_port < 65536:
+        raise FlagError(
+            "--rest_api_port must be a port from 1 to 65535: REST is all this server speaks so far"
+        )
+    if flags.rest_api_num_threads < 1:
+        raise FlagError("--rest_api_num_threads must be at least 1")
+    if flags.rest_api_timeout_in_ms < 0 or flags.max_num_load_retries < 0:
+        raise FlagError(
+            "--rest_api_timeout_in_ms and --max_num_load_retries must not be less than 0"
+        )
+    parallelism = (
+        flags.tensorflow_session_parallelism,
+        flags.tensorflow_intra_op_parallelism,
+        flags.tensorflow_inter_op_parallelism,
+    )
+    if all(parallelism):
+        raise FlagError(
+            "--tensorflow_session_parallelism can't be given together with both"
+            " --tensorflow_intra_op_parallelism and --tensorflow_inter_op_parallelism"
+        )
+    if min(parallelism) < 0:
+        raise FlagError("--tensorflow_*_parallelism must not be less than 0")
+    if not 0 <= flags.per_process_gpu_memory_fraction <= 1:
+        raise FlagError("--per_process_gpu_memory_fraction must be from 0 to 1")
+    if not re.fullmatch(r"[^/:]+", flags.model_name):
+        raise FlagError("--model_name must not be empty nor contain '/' or ':'")
+    if not flags.base_path.is_absolute():
+        raise FlagError(
+            f"Expected model {flags.model_name} to have an absolute path;"
+            f" got --model_base_path={flags.model_base_path}"
+        )

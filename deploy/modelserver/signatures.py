@@ -1,0 +1,70 @@
+"""A model's signatures as the rest of the server sees them: names, types and a call."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from math import inf
+from time import perf_counter
+
+from .errors import invalid
+from .tensors import Array
+
+DEFAULT_SIGNATURE = "serving_default"
+
+QUICK_SECONDS = 0.0003
+SLOW_SECONDS = 0.020
+WINDOW = 32
+
+
+class Pace:
+    """Tells whether runs are so short that handing them to a thread costs more than it saves.
+
+    The fastest run of a window counts, since threads that wait for each other look slow; one
+    really slow run sends the following ones back to the threads.
+    """
+
+    __slots__ = ("_best", "_runs", "quick")
+
+    def __init__(self) -> None:
+        self.quick = False
+        self._best = inf
+        self._runs = 0
+
+    def record(self, seconds: float) -> None:
+        if seconds > SLOW_SECONDS:
+            self.quick = False
+            self._best, self._runs = inf, 0
+            return
+        self._best = min(self._best, seconds)
+        self._runs += 1
+        if self._runs == WINDOW:
+            self.quick = self._best < QUICK_SECONDS
+            self._best, self._runs = inf, 0
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A named way to call a model: inputs and outputs by name, types as TensorFlow spells them."""
+
+    name: str
+    inputs: Mapping[str, str]
+    outputs: tuple[str, ...]
+    call: Callable[[list[Array]], list[Array]]
+    pace: Pace = field(default_factory=Pace, compare=False)
+
+    def run(self, tensors: Mapping[str, Array]) -> dict[str, Array]:
+        """Feed every input and return every output."""
+        started = perf_counter()
+        results = self.call([tensors[name] for name in self.inputs])
+        self.pace.record(perf_counter() - started)
+        return dict(zip(self.outputs, results, strict=True))
+
+
+def find_signature(signatures: Mapping[str, Signature], asked: str) -> Signature:
+    """Return the signature a request names, the default one for an empty name."""
+    name = asked or DEFAULT_SIGNATURE
+    signature = signatures.get(name)
+    if signature is None:
+        raise invalid(f'Serving signature name: "{name}" not found in signature def')
+    if not signature.inputs:
+        raise invalid(f"Failed to get input map for signature: {asked or 'DEFAULT'}")
+    return signature

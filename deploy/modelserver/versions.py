@@ -1,0 +1,335 @@
+"""Which versions of a model are on disk, in memory and on their way between the two.
+
+Everything here runs on the event loop, so nothing needs a lock; only the directory look and the
+load itself go to a thread.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import Executor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from time import monotonic, time_ns
+from typing import Any, Protocol
+
+from .errors import Code, ServingError
+from .signatures import Signature
+
+log = logging.getLogger("modelserver")
+
+MAX_VERSION = 2**63 - 1
+SETTLED_AFTER = 1.0
+Fingerprint = tuple[int, int, int]
+
+
+class State(StrEnum):
+    """A version's life, in TensorFlow Serving's words."""
+
+    START = "START"
+    LOADING = "LOADING"
+    AVAILABLE = "AVAILABLE"
+    UNLOADING = "UNLOADING"
+    END = "END"
+
+
+class Servable(Protocol):
+    """A model in memory."""
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]: ...
+    @property
+    def metadata(self) -> Mapping[str, Any]: ...
+    @property
+    def close(self) -> Callable[[], None]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """When to look at the directory, and how often to try again."""
+
+    poll_every: float = 1.0  # 0 looks once, less than 0 never
+    retries: int = 5
+    retry_every: float = 60.0
+
+
+@dataclass(slots=True)
+class Version:
+    """One version's state; requests hold it while they use what is loaded."""
+
+    number: int
+    path: Path
+    seen: Fingerprint
+    state: State = State.START
+    error: ServingError | None = None
+    servable: Servable | None = None
+    wanted: bool = True
+    _in_flight: int = 0
+    _idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def loaded(self) -> Servable:
+        if self.servable is None:
+            raise RuntimeError(f"version {self.number} is not in memory")
+        return self.servable
+
+    def hold(self) -> Servable:
+        """Keep the version in memory until `release`."""
+        servable = self.loaded
+        self._in_flight += 1
+        return servable
+
+    def release(self) -> None:
+        self._in_flight -= 1
+        if not self._in_flight:
+            self._idle.set()
+
+    async def drained(self) -> None:
+        """Wait until no request holds the version."""
+        while self._in_flight:
+            self._idle.clear()
+            await self._idle.wait()
+
+
+class Model:
+    """A name, a directory, and the versions found in it."""
+
+    def __init__(
+        self,
+        name: str,
+        base_path: Path,
+        load: Callable[[Path], Servable],
+        loader: Executor,
+        policy: Policy,
+    ) -> None:
+        self.name = name
+        self.versions: dict[int, Version] = {}
+        self.labels: Mapping[str, int] = {}
+        self.first_outcome: asyncio.Future[Version] = asyncio.get_running_loop().create_future()
+        self._base_path = base_path
+        self._load = load
+        self._loader = loader
+        self._policy = policy
+        self._latest: Version | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._complaint = ""
+        self._changed = asyncio.Event()
+
+    @property
+    def is_ready(self) -> bool:
+        return self._latest is not None
+
+    def find(self, number: int | None = None) -> Version:
+        """Return the version to answer with: the one asked for, else the latest available."""
+        if number is None:
+            if self._latest is None:
+                raise _not_found(f"Latest({self.name})")
+            return self._latest
+        version = self.versions.get(number)
+        if version is None or version.state is not State.AVAILABLE:
+            raise _not_found(f"Specific({self.name}, {number})")
+        return version
+
+    def find_label(self, label: str) -> Version:
+        """Return the version that carries a label."""
+        if label not in self.labels:
+            raise unknown_label(label)
+        return self.find(self.labels[label])
+
+    async def watch(self) -> None:
+        """Follow the directory for as long as the server lives."""
+        if self._policy.poll_every < 0:
+            return
+        settling = True
+        while self._policy.poll_every or settling:
+            settling = await self._look()
+            await asyncio.sleep(self._policy.poll_every or SETTLED_AFTER / 4)
+
+    async def _look(self) -> bool:
+        """Compare the directory with what is known; True while its newest version may be moving."""
+        moving = (State.START, State.END)
+        settled = {n for n, version in self.versions.items() if version.state not in moving}
+        try:
+            found = await asyncio.to_thread(_scan, self._base_path, settled)
+        except OSError as error:
+            self._complain(f"Can't look into {self._base_path}: {error.strerror or error}")
+            return False
+        self._complain(
+            "" if found else f"No versions of model {self.name} found under {self._base_path}"
+        )
+        newest = max(found, default=None)
+        if newest is not None:
+            self._consider(newest, *found[newest])
+        for version in self.versions.values():
+            if version.number != newest:
+                version.wanted = False
+                if version.state is State.START:
+                    version.state = State.END
+        self._changed.set()
+        self._changed.clear()
+        self._unload_surplus()
+        return newest is not None and self.versions[newest].state is State.START
+
+    def _consider(self, number: int, path: Path, seen: Fingerprint | None) -> None:
+        """Load the newest version if it is new, has come back, or changed after it failed.
+
+        A directory that is still being written is left alone until it holds still, and one that
+        failed is not tried again as it is.
+        """
+        version = self.versions.get(number)
+        if seen is None:
+            if version is not None:
+                version.wanted = True
+            return
+        if version is None or (
+            version.state is State.END
+            and (version.error is None or not version.wanted or version.seen != seen)
+        ):
+            version = self.versions[number] = Version(number, path, seen)
+            holds_still = _is_old(seen)
+        elif version.state is State.START:
+            holds_still = version.seen == seen
+            version.seen = seen
+        else:
+            return
+        version.wanted = True
+        if holds_still:
+            version.state = State.LOADING
+            self._spawn(self._bring_up(version))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _bring_up(self, version: Version) -> None:
+        log.info("Loading version %d of model %s", version.number, self.name)
+        started = monotonic()
+        version.servable = await self._attempt(version)
+        if version.servable is None:
+            version.state = State.END
+        else:
+            version.state, version.error = State.AVAILABLE, None
+            seconds = monotonic() - started
+            log.info(
+                "Version %d of model %s is available after %.2f s",
+                version.number,
+                self.name,
+                seconds,
+            )
+        self._choose_latest()
+        self._unload_surplus()
+        if not self.first_outcome.done():
+            self.first_outcome.set_result(version)
+
+    async def _attempt(self, version: Version) -> Servable | None:
+        """Load, again after a pause where that fails, until there is no point any more."""
+        loop = asyncio.get_running_loop()
+        for retries_left in range(self._policy.retries, -1, -1):
+            try:
+                return await loop.run_in_executor(self._loader, self._load, version.path)
+            except ServingError as error:
+                version.error = error
+            except Exception as error:
+                version.error = ServingError(Code.INTERNAL, f"{type(error).__name__}: {error}")
+            log.error(
+                "Version %d of model %s could not be loaded: %s",
+                version.number,
+                self.name,
+                version.error.message,
+            )
+            if not retries_left or not await self._still_wanted_later(version):
+                break
+        return None
+
+    async def _still_wanted_later(self, version: Version) -> bool:
+        until = monotonic() + self._policy.retry_every
+        while version.wanted and (left := until - monotonic()) > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), left)
+        return version.wanted
+
+    def _unload_surplus(self) -> None:
+        """Let old versions go once a wanted one serves, or when none is wanted any more."""
+        wanted = [version for version in self.versions.values() if version.wanted]
+        alive = [version for version in wanted if version.state is State.AVAILABLE]
+        if wanted and not alive:
+            return
+        for version in self.versions.values():
+            if version.state is State.AVAILABLE and not version.wanted:
+                version.state = State.UNLOADING
+                self._spawn(self._take_down(version))
+        self._choose_latest()
+
+    async def _take_down(self, version: Version) -> None:
+        await version.drained()
+        servable, version.servable = version.servable, None
+        if servable is not None:
+            await asyncio.get_running_loop().run_in_executor(self._loader, servable.close)
+        version.state = State.END
+        log.info("Version %d of model %s is unloaded", version.number, self.name)
+
+    def _choose_latest(self) -> None:
+        available = [v.number for v in self.versions.values() if v.state is State.AVAILABLE]
+        self._latest = self.versions[max(available)] if available else None
+
+    def _complain(self, complaint: str) -> None:
+        if complaint and complaint != self._complaint:
+            log.warning("%s", complaint)
+        self._complaint = complaint
+
+
+def unknown_label(label: str) -> ServingError:
+    """Make the error for a label that no version carries."""
+    return ServingError(Code.INVALID_ARGUMENT, f"Unrecognized servable version label: {label}")
+
+
+def not_served(name: str, number: int | None) -> ServingError:
+    """Make the error for a model that this server doesn't have."""
+    return _not_found(f"Latest({name})" if number is None else f"Specific({name}, {number})")
+
+
+def _not_found(wanted: str) -> ServingError:
+    return ServingError(Code.NOT_FOUND, f"Servable not found for request: {wanted}")
+
+
+def _scan(base_path: Path, settled: set[int]) -> dict[int, tuple[Path, Fingerprint | None]]:
+    """Find the version directories, with a fingerprint of the newest unless it has settled."""
+    found: dict[int, tuple[Path, Fingerprint | None]] = {}
+    with os.scandir(base_path) as entries:
+        for entry in entries:
+            name = entry.name
+            if not (name.isascii() and name.isdigit()) or not entry.is_dir():
+                continue
+            number = int(name)
+            if number > MAX_VERSION:
+                continue
+            if number in found:
+                log.warning("Version %d is there twice; %s is left out", number, name)
+                continue
+            found[number] = (Path(entry.path), None)
+    if found:
+        newest = max(found)
+        if newest not in settled:
+            found[newest] = (found[newest][0], _fingerprint(found[newest][0]))
+    return found
+
+
+def _fingerprint(path: Path) -> Fingerprint:
+    """Summarise a tree so that any copying that still goes on shows."""
+    files = size = newest = 0
+    for folder, _, names in os.walk(path):
+        newest = max(newest, os.stat(folder).st_mtime_ns)
+        for name in names:
+            status = os.stat(os.path.join(folder, name))
+            files += 1
+            size += status.st_size
+            newest = max(newest, status.st_mtime_ns)
+    return files, size, newest
+
+
+def _is_old(seen: Fingerprint) -> bool:
+    return time_ns() - seen[2] > SETTLED_AFTER * 1e9
