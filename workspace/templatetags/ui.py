@@ -1,0 +1,176 @@
+"""Template tags every page shares: icons, status pills, times, sizes, roles."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from django import template
+from django.templatetags.static import static
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from workspace.models import Membership, Role, Team
+
+register = template.Library()
+
+SIZE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+NOTHING = "\N{EN DASH}"
+
+# state word -> (tone, icon); every state of every noun is listed here once.
+STATES: dict[str, tuple[str, str]] = {
+    # runs
+    "queued": ("wait", "clock"),
+    "preparing": ("busy", "package"),
+    "starting": ("busy", "rocket"),
+    "running": ("busy", "pulse"),
+    "finalizing": ("busy", "inbox"),
+    "completed": ("good", "check"),
+    "failed": ("bad", "cross"),
+    "canceled": ("calm", "slash"),
+    # processes and replicas
+    "created": ("wait", "clock"),
+    "ready": ("good", "check"),
+    "exited": ("calm", "square"),
+    "stopping": ("wait", "inbox"),
+    "stopped": ("calm", "square"),
+    "ended": ("calm", "square"),
+    "lost": ("bad", "cross"),
+    # services
+    "transitioning": ("busy", "rocket"),
+    "healthy": ("good", "check"),
+    "unhealthy": ("warn", "alert"),
+    # environments and targets
+    "pending": ("wait", "clock"),
+    "building": ("busy", "package"),
+    "paused": ("warn", "pause"),
+    "open": ("good", "check"),
+    "expired": ("calm", "slash"),
+    "revoked": ("calm", "slash"),
+}
+
+
+@register.simple_tag
+def icon(name: str, label: str = "") -> SafeString:
+    """Draw an icon of static/img/icons.svg; without a label it is decoration."""
+    address = f"{static('img/icons.svg')}#{name}"
+    if label:
+        return format_html(
+            '<svg class="icon" role="img" aria-label="{}"><use href="{}"></use></svg>',
+            label,
+            address,
+        )
+    return format_html('<svg class="icon" aria-hidden="true"><use href="{}"></use></svg>', address)
+
+
+@register.filter
+def style_sheets(names: str) -> list[str]:
+    """Give the addresses of style sheets by their names: "log charts"|style_sheets."""
+    return [static(f"css/{name}.css") for name in names.split()]
+
+
+@register.simple_tag
+def status_pill(state: str, text: str = "") -> SafeString:
+    """Show a state as an icon and a word; the colour only repeats what they say."""
+    tone, drawing = STATES.get(str(state).lower(), ("calm", "square"))
+    return format_html(
+        '<span class="pill pill-{}" data-state="{}">{}<span>{}</span></span>',
+        tone,
+        str(state).lower(),
+        icon(drawing),
+        text or str(state).capitalize(),
+    )
+
+
+@register.simple_tag
+def moment(value: datetime | None, empty: str = NOTHING) -> SafeString | str:
+    """Show a time relative to now, its exact value and zone in the title; kept fresh by app.js."""
+    if value is None:
+        return empty
+    local = timezone.localtime(value)
+    return format_html(
+        '<time datetime="{}" title="{}" data-relative>{}</time>',
+        local.isoformat(timespec="milliseconds"),
+        local.strftime("%Y-%m-%d %H:%M:%S %Z"),
+        relative(value),
+    )
+
+
+@register.filter
+def relative(value: datetime | None) -> str:
+    """Say how long ago (or ahead) a time is, in one unit, as times.js does."""
+    if value is None:
+        return NOTHING
+    seconds = (timezone.now() - value).total_seconds()
+    words = span_words(abs(seconds))
+    if words == "now":
+        return "just now"
+    return f"{words} ago" if seconds >= 0 else f"in {words}"
+
+
+def span_words(seconds: float) -> str:
+    for size, unit in ((86400 * 365, "y"), (86400 * 30, "mo"), (86400, "d"), (3600, "h")):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit}"
+    if seconds >= 60:
+        return f"{int(seconds // 60)} min"
+    return f"{int(seconds)} s" if seconds >= 5 else "now"
+
+
+@register.filter
+def duration(value: timedelta | float | None) -> str:
+    """Write a length of time as `1 h 4 min`, `2 min 5 s` or `0.4 s`; at most two units."""
+    if value is None:
+        return NOTHING
+    seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    if seconds < 10:
+        return f"{max(seconds, 0):.1f} s"
+    whole = int(seconds)
+    days, rest = divmod(whole, 86400)
+    hours, rest = divmod(rest, 3600)
+    minutes, rest = divmod(rest, 60)
+    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
+    shown = [(amount, unit) for amount, unit in parts if amount]
+    first = parts.index(shown[0])
+    return " ".join(f"{amount} {unit}" for amount, unit in parts[first : first + 2] if amount)
+
+
+@register.filter
+def filesize(value: float | None) -> str:
+    """Write bytes as B, KiB, MiB, GiB or TiB with three significant digits."""
+    if value is None:
+        return NOTHING
+    size, power = float(value), 0
+    while size >= 1024 and power < len(SIZE_UNITS) - 1:
+        size, power = size / 1024, power + 1
+    unit = SIZE_UNITS[power]
+    digits = 0 if unit == "B" or size >= 100 else 1 if size >= 10 else 2
+    return f"{size:.{digits}f} {unit}"
+
+
+@register.filter
+def may(membership: Membership | None, role: str) -> bool:
+    """Tell whether a member's role covers `role`: {% if membership|may:"member" %}."""
+    return membership is not None and Role(membership.role).covers(Role(role))
+
+
+@register.simple_tag
+def teams_of(user: Any) -> Iterable[Team]:
+    """List the teams that a user may switch to."""
+    if not getattr(user, "is_authenticated", False):
+        return Team.objects.none()
+    return Team.objects.filter(memberships__user=user).order_by("slug")
+
+
+@register.simple_tag(takes_context=True)
+def nav_link(context: template.Context, address: str, drawing: str, text: str) -> SafeString:
+    """Draw a link of the side navigation, marked when the page lies below its address."""
+    request = context.get("request")
+    here = request is not None and request.path.startswith(address)
+    return format_html(
+        '<a class="nav-link" href="{}"{}>{}<span>{}</span></a>',
+        address,
+        SafeString(' aria-current="page"') if here else "",
+        icon(drawing),
+        text,
+    )
