@@ -124,6 +124,23 @@ def kind(value: Any) -> str:
     return "String" if isinstance(value, str) else "Number"
 
 
+def whole_number(text: str) -> int | float:
+    """Read digits as an int of 64 bits, or as the nearest float where they are too many."""
+    if len(text) <= 20:
+        number = int(text)
+        if -(2**63) <= number < 2**64:
+            return number
+    return finite_number(text)
+
+
+def finite_number(text: str) -> float:
+    """Read a decimal number; OverflowError where it is too big."""
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise OverflowError(text)
+    return number
+
+
 class _Raw(str):
     __slots__ = ()
 
@@ -222,14 +239,13 @@ def _scalar(found: re.Match[str]) -> Any:
         raise _Malformed("Miss fraction part in number.", found.end() + 1)
     if exponent is None and rest in ("e", "E"):
         raise _Malformed("Miss exponent in number.", found.end() + 1)
-    if decimals is None and exponent is None and len(whole) <= 20:
-        number = int(whole)
-        if -(2**63) <= number < 2**64:
-            return number
-    real = float(whole + (decimals or "") + (exponent or ""))
-    if real in (float("inf"), float("-inf")):
-        raise _Malformed("Number too big to be stored in double.", found.start("whole"))
-    return real
+    try:
+        if decimals is None and exponent is None:
+            return whole_number(whole)
+        return finite_number(whole + (decimals or "") + (exponent or ""))
+    except OverflowError:
+        reason = "Number too big to be stored in double."
+        raise _Malformed(reason, found.start("whole")) from None
 
 
 def _key(text: str, position: int) -> tuple[str, int]:

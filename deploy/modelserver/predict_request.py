@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from .errors import ServingError, invalid
-from .jsontext import parse, quote
+from .jsontext import finite_number, parse, quote, whole_number
 from .tensors import Array, array_of, collect, dense_shape, is_base64, numeric_array
 
 
@@ -78,8 +78,10 @@ def _parse_fast(body: bytes) -> dict[str, Any] | None:
         if b"NaN" not in body and b"Infinity" not in body:
             return None
         try:
-            members = json.loads(body.decode("utf-8"))
-        except (ValueError, RecursionError):
+            members = json.loads(
+                body.decode("utf-8"), parse_int=whole_number, parse_float=finite_number
+            )
+        except (ValueError, OverflowError, RecursionError):
             return None
     return members if isinstance(members, dict) else None
 

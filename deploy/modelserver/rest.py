@@ -190,17 +190,17 @@ class RestApi:
             if version is not None:
                 version.release()
             raise
-        if signature.pace.quick:
-            finish(self._outcome(prediction))
+        if signature.is_quick:
+            finish(self._outcome(prediction, in_place=True))
         else:
             self._workers.submit(self._in_thread, prediction, finish)
 
     def _in_thread(self, prediction: "Prediction", finish: Reply) -> None:
         self._call_soon(finish, self._outcome(prediction))
 
-    def _outcome(self, prediction: "Prediction") -> Response:
+    def _outcome(self, prediction: "Prediction", *, in_place: bool = False) -> Response:
         try:
-            return Response(200, prediction.result(), headers=self._headers)
+            return Response(200, prediction.result(in_place=in_place), headers=self._headers)
         except ServingError as error:
             return self._error(error)
         except MemoryError:
@@ -246,10 +246,10 @@ class Prediction:
         self._signature = signature
         return signature
 
-    def result(self) -> bytes:
+    def result(self, *, in_place: bool = False) -> bytes:
         """Run the model and write its answer."""
         signature = self._signature or self.prepare()
-        return write_results(signature.run(self._tensors), self._form)
+        return write_results(signature.run(self._tensors, in_place=in_place), self._form)
 
 
 def inflate(body: bytes) -> bytes:

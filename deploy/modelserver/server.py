@@ -129,6 +129,7 @@ def _session_options(flags: Flags) -> savedmodel.SessionOptions:
         inter_op_threads=flags.inter_op_threads,
         gpu_memory_fraction=flags.per_process_gpu_memory_fraction,
         run_timeout_ms=flags.rest_api_timeout_in_ms,
+        warm_up=flags.enable_model_warmup,
     )
 
 

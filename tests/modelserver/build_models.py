@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
 
 
 class Line(tf.Module):  # type: ignore[misc]  # TensorFlow has no types where checks run
@@ -103,11 +104,27 @@ def echo(dtype: tf.DType) -> tf.types.experimental.ConcreteFunction:
     return reshaped
 
 
+def add_warm_up(version: Path, input_name: str) -> None:
+    """Write two recorded predict requests, as a client's log would hold them."""
+    extra = version / "assets.extra"
+    extra.mkdir()
+    with tf.io.TFRecordWriter(str(extra / "tf_serving_warmup_requests")) as writer:
+        for value in (1.0, 2.0):
+            log = prediction_log_pb2.PredictionLog()
+            tensor = tf.make_tensor_proto([value], tf.float32)
+            log.predict_log.request.inputs[input_name].CopyFrom(tensor)
+            writer.write(log.SerializeToString())
+
+
 def build(folder: Path) -> None:
     """Write every model below the folder."""
     for version, offset in ((1, 2.0), (2, 3.0)):
         line = Line(0.5, offset)
         tf.saved_model.save(line, str(folder / "line" / str(version)), signatures=line.predict)
+    for name, input_name in (("warm", "x"), ("badly-warmed", "z")):
+        line = Line(0.5, 2.0)
+        tf.saved_model.save(line, str(folder / name / "1"), signatures=line.predict)
+        add_warm_up(folder / name / "1", input_name)
     zoo = Zoo()
     signatures = {
         "serving_default": zoo.double,

@@ -166,6 +166,33 @@ def test_a_start_fails_when_the_model_is_broken(start_server: StartServer, tmp_p
     assert "Could not find SavedModel .pb or .pbtxt" in server.log_text()
 
 
+def test_recorded_requests_are_replayed_before_a_version_serves(
+    start_server: StartServer, saved_models: Path
+) -> None:
+    server = start_server("--model_name=line", f"--model_base_path={saved_models / 'warm'}")
+
+    server.wait_until_ready()
+
+    assert "Replayed 2 warm-up requests" in server.log_text()
+
+
+def test_a_warm_up_that_fails_fails_the_load_unless_it_is_switched_off(
+    start_server: StartServer, saved_models: Path
+) -> None:
+    flags = (
+        "--model_name=line",
+        f"--model_base_path={saved_models / 'badly-warmed'}",
+        "--max_num_load_retries=0",
+    )
+
+    failing = start_server(*flags)
+    careless = start_server(*flags, "--enable_model_warmup=false")
+
+    assert failing.wait_for_exit() == 255
+    assert "record 0 fails: missing inputs: x" in failing.log_text()
+    careless.wait_until_ready()
+
+
 def test_a_taken_port_is_one_clear_sentence(start_server: StartServer, zoo: ModelServer) -> None:
     server = start_server(f"--rest_api_port={zoo.port}", "--model_base_path=/nowhere")
 
