@@ -1,0 +1,144 @@
+"""Content-addressed files of a team: each is stored once, under the SHA-256 of its bytes.
+
+Every team has a store of its own, so that knowing a digest proves nothing about others' files.
+"""
+
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from django.conf import settings
+
+from workspace.models import Team
+
+DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+CHUNK = 1024 * 1024
+
+
+class Readable(Protocol):
+    """Anything bytes can be read from, in pieces."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+class WrongDigest(Exception):
+    """The bytes that came are not those that were announced."""
+
+
+class TooManyBytes(Exception):
+    """More bytes came than were announced or are allowed."""
+
+
+def is_digest(text: str) -> bool:
+    return DIGEST.fullmatch(text) is not None
+
+
+def uploads_folder() -> Path:
+    """Give the folder for files that are still coming in."""
+    folder = settings.TRAINYARD_HOME / "uploads"
+    folder.mkdir(parents=True, exist_ok=True)
+    return Path(folder)
+
+
+@contextmanager
+def temporary_file() -> Iterator[tuple[Path, BinaryIO]]:
+    """Give a new file beside the stores, which is gone afterwards unless it was moved."""
+    path = uploads_folder() / secrets.token_hex(16)
+    try:
+        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "w+b") as file:
+            yield path, file
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class BlobStore:
+    root: Path
+
+    def path(self, digest: str) -> Path:
+        if not is_digest(digest):
+            raise ValueError("A digest is 64 hexadecimal digits.")
+        return self.root / digest[:2] / digest
+
+    def has(self, digests: Iterable[str]) -> set[str]:
+        """Give those of the digests whose bytes are here."""
+        return {digest for digest in digests if self.size(digest) is not None}
+
+    def missing(self, sizes: dict[str, int]) -> list[str]:
+        """Give the digests that are not here with the size they should have.
+
+        A file that a power cut left short counts as missing, and is replaced when it comes again.
+        """
+        return [digest for digest, size in sizes.items() if self.size(digest) != size]
+
+    def size(self, digest: str) -> int | None:
+        try:
+            return self.path(digest).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def open(self, digest: str) -> BinaryIO:
+        return self.path(digest).open("rb")
+
+    def put_stream(
+        self,
+        source: Readable | bytes,
+        *,
+        expected_digest: str | None = None,
+        max_bytes: int | None = None,
+    ) -> tuple[str, int]:
+        """Store all that can be read from `source`; give its digest and size.
+
+        Raises WrongDigest or TooManyBytes, and then keeps nothing.
+        """
+        if isinstance(source, bytes | bytearray | memoryview):
+            return self._put_bytes(bytes(source), expected_digest, max_bytes)
+        digester, size = hashlib.sha256(), 0
+        with temporary_file() as (temporary, file):
+            while chunk := source.read(CHUNK):
+                size += len(chunk)
+                if max_bytes is not None and size > max_bytes:
+                    raise TooManyBytes(f"More than {max_bytes} bytes came.")
+                digester.update(chunk)
+                file.write(chunk)
+            file.flush()
+            digest = _checked(digester.hexdigest(), expected_digest)
+            self._keep(temporary, digest)
+        return digest, size
+
+    def _put_bytes(
+        self, content: bytes, expected_digest: str | None, max_bytes: int | None
+    ) -> tuple[str, int]:
+        if max_bytes is not None and len(content) > max_bytes:
+            raise TooManyBytes(f"More than {max_bytes} bytes came.")
+        digest = _checked(hashlib.sha256(content).hexdigest(), expected_digest)
+        if self.size(digest) != len(content):
+            with temporary_file() as (temporary, file):
+                file.write(content)
+                file.flush()
+                self._keep(temporary, digest)
+        return digest, len(content)
+
+    def _keep(self, temporary: Path, digest: str) -> None:
+        final = self.path(digest)
+        try:
+            temporary.replace(final)
+        except FileNotFoundError:
+            final.parent.mkdir(parents=True, exist_ok=True)
+            temporary.replace(final)
+
+
+def _checked(digest: str, expected: str | None) -> str:
+    if expected is not None and digest != expected:
+        raise WrongDigest(f"The bytes have the digest {digest}, not {expected}.")
+    return digest
+
+
+def store_for(team: Team) -> BlobStore:
+    return BlobStore(Path(settings.TRAINYARD_HOME) / "blobs" / str(team.pk))
