@@ -1,0 +1,53 @@
+"""Facts about runs: stored with a number first, then announced to watchers on commit."""
+
+import logging
+from functools import partial
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from channels.layers import get_channel_layer
+from django.db import transaction
+from django.db.models import F
+
+from runs.models import Run, RunEvent
+
+log = logging.getLogger(__name__)
+
+
+def group_of_run(run_id: int) -> str:
+    return f"run-{run_id}"
+
+
+def group_of_service(service_id: int) -> str:
+    return f"service-{service_id}"
+
+
+async def anudge(group: str, what: str, process: str = "") -> None:
+    """Tell watchers of `group` that there is more to read; a lost nudge loses nothing."""
+    layer = get_channel_layer()
+    if layer is None:
+        return
+    try:
+        await layer.group_send(group, {"type": "nudge", "what": what, "process": process})
+    except Exception as error:  # the layer raises what its transport raises
+        log.warning("Watchers of %s could not be nudged: %s", group, error)
+
+
+nudge = async_to_sync(anudge)
+
+
+def nudge_on_commit(group: str, what: str, process: str = "") -> None:
+    transaction.on_commit(partial(nudge, group, what, process))
+
+
+def record(run: Run, type: str, **data: Any) -> RunEvent:
+    """Store a fact about a run under its next number, and announce it on commit.
+
+    The number grows in an UPDATE that holds the run's row until commit, so numbers appear in order.
+    """
+    with transaction.atomic():
+        Run.objects.filter(pk=run.pk).update(last_seq=F("last_seq") + 1)
+        run.refresh_from_db(fields=["last_seq"])
+        event = RunEvent.objects.create(run=run, seq=run.last_seq, type=type, data=data)
+        nudge_on_commit(group_of_run(run.pk), "event")
+    return event
