@@ -9,7 +9,6 @@ from typing import Any
 
 from runs.reading import Reader
 from workspace.environments import CURATED
-from workspace.errors import Invalid
 
 MAX_DURATION_SECONDS = 90 * 24 * 3600
 MAX_PROCESSES = 1000
@@ -264,5 +263,3 @@ def _variables(reader: Reader) -> dict[str, str]:
         else:
             variables[name] = str(value)
     return variables
-
-

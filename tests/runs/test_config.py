@@ -1,0 +1,145 @@
+"""A configuration is read strictly: every error at once, each naming its field and the way out."""
+
+from typing import Any
+
+import pytest
+
+from runs.config import Mode, RunConfig, parse
+from workspace.errors import Invalid
+
+MINIMAL = {"experiment": "digits", "entry_script": "train.py"}
+
+
+def errors_of(config: object) -> dict[str, str]:
+    with pytest.raises(Invalid) as caught:
+        parse(config)
+    return {error.field: error.message for error in caught.value.errors}
+
+
+def test_the_least_that_is_needed_is_an_experiment_and_a_script():
+    config = parse(MINIMAL)
+    assert (config.mode, config.compute_target) == (Mode.SINGLE, "local")
+    assert config.distributed_training.roles() == [("worker", 1)]
+
+
+def test_every_error_is_told_at_once():
+    found = errors_of(
+        {
+            "experiment": "",
+            "entry_script": "../train.py",
+            "node_count": 0,
+            "use_gpu": "yes",
+            "memory_gb": float("inf"),
+            "framework_version": "1.13",
+            "enviroment_variables": {},
+        }
+    )
+    assert found.keys() == {
+        "experiment",
+        "entry_script",
+        "node_count",
+        "use_gpu",
+        "memory_gb",
+        "framework_version",
+        "enviroment_variables",
+    }
+    assert "did you mean environment_variables" in found["enviroment_variables"]
+    assert "2.21, 2.15" in found["framework_version"]
+
+
+@pytest.mark.parametrize("config", [None, [], "text", 3, True], ids=repr)
+def test_what_is_not_an_object_is_refused(config: object):
+    assert "JSON object" in errors_of(config)["config"]
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.5, "two", True, 10**9, [], {}], ids=repr)
+def test_a_count_that_is_no_count_is_refused(value: object):
+    assert "node_count" in errors_of({**MINIMAL, "node_count": value})
+
+
+def test_counts_without_a_mode_are_refused_in_azure_mls_words():
+    found = errors_of({**MINIMAL, "node_count": 2})
+    assert "must be specified when node_count > 1" in found["distributed_training"]
+
+
+@pytest.mark.parametrize(
+    ("given", "roles"),
+    [
+        ({"type": "multi_worker", "worker_count": 2}, [("worker", 2)]),
+        (
+            {"type": "parameter_server", "worker_count": 2, "parameter_server_count": 1},
+            [("worker", 2), ("ps", 1)],
+        ),
+        (
+            {"type": "parameter_server", "worker_count": 2, "chief": True},
+            [("chief", 1), ("worker", 2), ("ps", 1)],
+        ),
+        (
+            {"type": "parameter_server", "chief": True, "evaluator": True},
+            [("chief", 1), ("worker", 1), ("ps", 1), ("evaluator", 1)],
+        ),
+    ],
+    ids=["multi-worker", "azure ml", "tf2", "estimator"],
+)
+def test_each_mode_has_its_roles(given: dict[str, Any], roles: list[tuple[str, int]]):
+    assert parse({**MINIMAL, "distributed_training": given}).distributed_training.roles() == roles
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"type": "ring"}, "distributed_training.type"),
+        ({"type": "multi_worker", "worker_count": 0}, "distributed_training.worker_count"),
+        ({"type": "multi_worker", "parameter_server_count": 1}, None),
+        ({"type": "parameter_server", "evaluator": True}, "distributed_training.evaluator"),
+        ("mpi", "distributed_training"),
+        ({"type": "mpi"}, "distributed_training"),
+    ],
+    ids=str,
+)
+def test_a_mode_that_means_nothing_is_refused(given: object, field: str | None):
+    assert (field or "distributed_training.parameter_server_count") in errors_of(
+        {**MINIMAL, "distributed_training": given}
+    )
+
+
+def test_script_params_become_arguments_as_azure_ml_flattens_them():
+    params = {"--epochs": 3, "--layers": [64, 32], "--flag": "", "--none": None, "--zero": 0}
+    config = parse({**MINIMAL, "script_params": params})
+    expected = ["--epochs", "3", "--layers", "64", "32", "--flag", "--none", "--zero", "0"]
+    assert config.arguments() == expected
+
+
+def test_arguments_are_passed_as_they_are():
+    nasty = "a b 'c' \"d\" $(id)\n-x"
+    assert parse({**MINIMAL, "script_params": {"--x": nasty}}).arguments() == ["--x", nasty]
+    assert "script_params.--x" in errors_of({**MINIMAL, "script_params": {"--x": "a\0b"}})
+    assert "script_params.--x" in errors_of({**MINIMAL, "script_params": {"--x": {}}})
+
+
+@pytest.mark.parametrize("name", ["TF_CONFIG", "TRAINYARD_ROLE", "A=B", "", "1A", "A B"])
+def test_variables_that_would_break_the_runner_are_refused(name: str):
+    found = errors_of({**MINIMAL, "environment_variables": {name: "1"}})
+    assert f"environment_variables.{name}" in found
+
+
+def test_other_variables_are_the_users_business():
+    config = parse({**MINIMAL, "environment_variables": {"LD_PRELOAD": "/x.so", "N": 3}})
+    assert config.environment_variables == {"LD_PRELOAD": "/x.so", "N": "3"}
+
+
+def test_what_is_not_built_yet_is_said_so():
+    found = errors_of({**MINIMAL, "custom_docker_image": "python", "inputs": ["x"]})
+    assert "containers" in found["custom_docker_image"]
+    assert "datasets" in found["inputs"]
+
+
+def test_a_configuration_survives_the_database():
+    config = parse(
+        {
+            **MINIMAL,
+            "distributed_training": {"type": "parameter_server", "chief": True},
+            "pip_packages": ["scikit-learn==1.7"],
+        }
+    )
+    assert RunConfig.from_json(config.to_json()) == config

@@ -1,0 +1,145 @@
+"""When is a group over, and why? A table of sentences."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from runs.config import Mode
+from runs.decisions import EVALUATOR_GRACE, Seen, never_came_up, why_over
+from runs.states import EndReason, ProcessState
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+RUNNING, EXITED = ProcessState.RUNNING, ProcessState.EXITED
+
+
+def running(name: str, *, is_alive: bool = True) -> Seen:
+    role, _, index = name.rpartition("-")
+    return Seen(role, int(index), RUNNING, is_alive=is_alive)
+
+
+def ended(
+    name: str, code: int = 0, *, ago: float = 1.0, reason: str = "", oom: bool = False
+) -> Seen:
+    role, _, index = name.rpartition("-")
+    at = NOW - timedelta(seconds=ago)
+    return Seen(role, int(index), EXITED, code, reason, oom, at, is_alive=False)
+
+
+PS = Mode.PARAMETER_SERVER
+MW = Mode.MULTI_WORKER
+
+TABLE = [
+    ("a single process runs", Mode.SINGLE, [running("worker-0")], None, ""),
+    ("a single process ended well", Mode.SINGLE, [ended("worker-0")], "completed", "worker-0"),
+    ("a single process failed", Mode.SINGLE, [ended("worker-0", 3)], "process_failed", "worker-0"),
+    ("one of two workers ended well", MW, [ended("worker-0"), running("worker-1")], None, ""),
+    (
+        "both workers ended well",
+        MW,
+        [ended("worker-0"), ended("worker-1")],
+        "completed",
+        "worker-0",
+    ),
+    (
+        "the first failure is named, not its echo",
+        MW,
+        [ended("worker-0", 1, ago=1), ended("worker-1", 137, ago=2)],
+        "process_failed",
+        "worker-1",
+    ),
+    (
+        "the chief is done, the others serve for ever",
+        PS,
+        [ended("chief-0"), running("worker-0"), running("ps-0")],
+        "completed",
+        "chief-0",
+    ),
+    (
+        "parameter servers that ended badly after the chief do not count",
+        PS,
+        [ended("chief-0", ago=2), ended("ps-0", 143, ago=1)],
+        "completed",
+        "chief-0",
+    ),
+    (
+        "without a chief, worker 0 decides",
+        PS,
+        [ended("worker-0"), running("worker-1"), running("ps-0")],
+        "completed",
+        "worker-0",
+    ),
+    (
+        "a parameter server failed while the chief works",
+        PS,
+        [running("chief-0"), running("worker-0"), ended("ps-0", 1)],
+        "process_failed",
+        "ps-0",
+    ),
+    (
+        "the evaluator may finish its last evaluation",
+        PS,
+        [ended("chief-0"), running("ps-0"), running("evaluator-0")],
+        None,
+        "",
+    ),
+    (
+        "the evaluator had its time",
+        PS,
+        [
+            ended("chief-0", ago=EVALUATOR_GRACE.total_seconds() + 1),
+            running("ps-0"),
+            running("evaluator-0"),
+        ],
+        "completed",
+        "chief-0",
+    ),
+    (
+        "the evaluator failed",
+        PS,
+        [ended("chief-0"), running("ps-0"), ended("evaluator-0", 1)],
+        "process_failed",
+        "evaluator-0",
+    ),
+    (
+        "a process ran out of memory",
+        MW,
+        [ended("worker-0", 137, oom=True), running("worker-1")],
+        "out_of_memory",
+        "worker-0",
+    ),
+    (
+        "a process is gone without a trace",
+        MW,
+        [running("worker-0"), running("worker-1", is_alive=False)],
+        "lost",
+        "worker-1",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("mode", "seen", "reason", "process"),
+    [row[1:] for row in TABLE],
+    ids=[row[0] for row in TABLE],
+)
+def test_when_a_group_is_over(mode, seen, reason, process):
+    verdict = why_over(mode, seen, NOW)
+    assert (verdict.reason.value if verdict else None) == reason
+    assert (verdict.process if verdict else "") == process
+
+
+def test_the_reason_says_what_happened():
+    seen = [ended("worker-1", 137, reason="was killed by signal 9 (SIGKILL)"), running("worker-0")]
+    verdict = why_over(MW, seen, NOW)
+    assert verdict is not None
+    assert verdict.message == "worker-1 was killed by signal 9 (SIGKILL)."
+
+
+def test_a_process_that_never_came_up_is_named_after_the_deadline():
+    seen = [Seen("worker", 0, ProcessState.READY), Seen("worker", 1, ProcessState.CREATED)]
+    deadline = timedelta(seconds=60)
+    assert never_came_up(seen, NOW - timedelta(seconds=59), deadline, NOW) is None
+    verdict = never_came_up(seen, NOW - timedelta(seconds=61), deadline, NOW)
+    assert verdict is not None
+    assert verdict.reason == EndReason.NEVER_CAME_UP
+    assert verdict.message == "worker-1 did not come up within 60 s."
