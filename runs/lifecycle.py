@@ -50,7 +50,9 @@ def move(run: Run, to: RunStatus, **changes: Any) -> RunEvent:
     return event
 
 
-def finalize(run: Run, reason: EndReason, *, message: str, process: str = "", **detail: Any) -> None:
+def finalize(
+    run: Run, reason: EndReason, *, message: str, process: str = "", **detail: Any
+) -> None:
     """Send a run to its end, whose outcome `reason` decides; `message` says why in one sentence."""
     move(
         run,

@@ -55,6 +55,7 @@ class Run(models.Model):
     config = models.JSONField()
     warnings = models.JSONField(default=list)
     priority = models.IntegerField(default=0)
+    idempotency_key = models.CharField(max_length=100, blank=True)
 
     status = models.CharField(max_length=12, choices=RunStatus.choices, default=RunStatus.QUEUED)
     waiting_because = models.CharField(max_length=300, blank=True)
@@ -72,7 +73,12 @@ class Run(models.Model):
 
     class Meta:
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["team", "number"], name="one_run_per_number")
+            models.UniqueConstraint(fields=["team", "number"], name="one_run_per_number"),
+            models.UniqueConstraint(
+                fields=["team", "idempotency_key"],
+                condition=~models.Q(idempotency_key=""),
+                name="one_run_per_key",
+            ),
         ]
         indexes: ClassVar = [
             models.Index(fields=["team", "-number"], name="runs_newest_first"),
@@ -91,13 +97,15 @@ class ProcessGroup(models.Model):
     """One attempt of a run, or one replica of a service: processes that start and end together.
 
     Its label names it on the compute target; each attempt is a new group with new tokens, so that
-    processes of an old attempt can write nothing into a new one.
+    processes of an old attempt can write nothing into a new one. `channel` is the channel-layer
+    group of those who watch it.
     """
 
     label = models.CharField(max_length=64, unique=True)
+    channel = models.CharField(max_length=64)
     team = models.ForeignKey(Team, models.CASCADE, related_name="+")
     target = models.ForeignKey(ComputeTarget, models.PROTECT, related_name="groups")
-    environment = models.ForeignKey(Environment, models.PROTECT, related_name="groups")
+    environment = models.ForeignKey(Environment, models.SET_NULL, null=True, related_name="groups")
     run = models.ForeignKey(Run, models.CASCADE, null=True, blank=True, related_name="attempts")
     attempt = models.PositiveIntegerField(default=1)
     grace_seconds = models.PositiveIntegerField(default=30)

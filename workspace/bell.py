@@ -21,7 +21,9 @@ def ring() -> None:
     """Wake the supervisor. A broker that is down costs a second's delay and nothing else."""
     try:
         with _broker().pipeline(transaction=False) as pipe:
-            pipe.lpush(KEY, 1).ltrim(KEY, 0, 0).execute()
+            pipe.lpush(KEY, 1)
+            pipe.ltrim(KEY, 0, 0)
+            pipe.execute()
     except RedisError as error:
         log.warning("The bell could not be rung: %s", error)
 

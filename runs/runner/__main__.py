@@ -1,8 +1,8 @@
-"""Run one process of a group: fetch its source, wait for the others, start it, ship what it writes.
+"""Run one process of a group: fetch its source, wait for the others, start it, ship its output.
 
-`python -I -S .../runs/runner/__main__.py FOLDER [--finish]`. The folder holds runner.json: url, token,
-ca_bundle, group, name and bin (the folder of the environment's Python). With --finish the program is
-known to be gone, and only what the folder still holds is shipped.
+`python -I -S .../runs/runner/__main__.py FOLDER [--finish]`. The folder holds runner.json: url,
+token, ca_bundle, group, name and bin (the folder of the environment's Python). With --finish the
+program is known to be gone, and only what the folder still holds is shipped.
 """
 
 import fcntl
@@ -61,9 +61,7 @@ class Runner:
             self._conclude(spec, Ending(143, "was stopped before it started"))
             return
         try:
-            self.program = Program(
-                spec["command"], self._environment(spec), self.work, self.spool
-            )
+            self.program = Program(spec["command"], self._environment(spec), self.work, self.spool)
         except OSError as error:
             self._note(f"cannot start {spec['command'][0]}: {error}")
             reason = f"could not be started: {error.strerror}"
@@ -92,7 +90,9 @@ class Runner:
 
     def _pass_barrier(self) -> bool:
         """Report ready and wait until all others are; False when told to stop instead."""
-        answer = self.client.call("POST", "ready", {"pid": os.getpid(), "host": os.uname().nodename})
+        answer = self.client.call(
+            "POST", "ready", {"pid": os.getpid(), "host": os.uname().nodename}
+        )
         waits = 0
         while not answer["go"]:
             if answer["stop"] or self.stop_asked.is_set():
@@ -108,7 +108,8 @@ class Runner:
             environment["VIRTUAL_ENV"] = str(Path(self.settings["bin"]).parent)
             environment["PATH"] = f"{self.settings['bin']}:{environment.get('PATH', os.defpath)}"
         environment["PYTHONUNBUFFERED"] = "1"
-        return environment | spec["environment"]
+        environment.update(spec["environment"])
+        return environment
 
     def _shippers(self, spec: dict[str, Any]) -> tuple[LogShipper, FileShipper]:
         files = FileShipper(self.client, self.work, self.spool, outputs=spec["outputs"])

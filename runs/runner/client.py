@@ -5,7 +5,7 @@ import json
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import IO, Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -14,6 +14,7 @@ FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 2.0
 
 Body = bytes | IO[bytes] | None
+Query = Mapping[str, object]
 
 
 class Fenced(Exception):
@@ -34,9 +35,7 @@ class Client:
     Calls are repeated with a growing pause until they are answered or `patience` returns False.
     """
 
-    def __init__(
-        self, url: str, token: str, ca_bundle: str, patience: Callable[[], bool]
-    ) -> None:
+    def __init__(self, url: str, token: str, ca_bundle: str, patience: Callable[[], bool]) -> None:
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "127.0.0.1", parts.port
         self._base = f"{parts.path.rstrip('/')}/runner/v1/"
@@ -49,14 +48,16 @@ class Client:
         self._patience = patience
         self._local = threading.local()
 
-    def call(self, method: str, path: str, body: Any = None, **query: object) -> dict[str, Any]:
+    def call(
+        self, method: str, path: str, body: Any = None, query: Query | None = None
+    ) -> dict[str, Any]:
         """Send a small request, `body` as JSON unless it is bytes, and give the JSON answer."""
         raw = body if isinstance(body, bytes) else json.dumps(body or {}).encode()
-        return self._answered(method, path, lambda: raw, len(raw), query)
+        return self._answered(method, path, lambda: raw, len(raw), query or {})
 
-    def upload(self, path: str, source: str, size: int, **query: object) -> dict[str, Any]:
+    def upload(self, path: str, source: str, size: int, query: Query) -> dict[str, Any]:
         """Send a file whole, read as it goes out."""
-        return self._answered("PUT", path, lambda: open(source, "rb"), size, query)  # noqa: SIM115
+        return self._answered("PUT", path, lambda: open(source, "rb"), size, query)
 
     def download(self, path: str, take: Callable[[http.client.HTTPResponse], None]) -> None:
         """Hand the answer to `take` as a stream; it is called again when the line breaks."""
@@ -74,7 +75,7 @@ class Client:
         path: str,
         body: Callable[[], Body],
         size: int,
-        query: dict[str, object],
+        query: Query,
     ) -> dict[str, Any]:
         def attempt() -> dict[str, Any]:
             opened = body()
@@ -87,7 +88,8 @@ class Client:
                 if opened is not None and not isinstance(opened, bytes):
                     opened.close()
 
-        return self._patiently(attempt)
+        answer: dict[str, Any] = self._patiently(attempt)
+        return answer
 
     def _patiently(self, attempt: Callable[[], Any]) -> Any:
         pause = FIRST_PAUSE_SECONDS
@@ -102,7 +104,7 @@ class Client:
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
     def _send(
-        self, method: str, path: str, body: Body, size: int, query: dict[str, object]
+        self, method: str, path: str, body: Body, size: int, query: Query
     ) -> http.client.HTTPResponse:
         connection = self._connection()
         target = self._base + path + ("?" + urlencode(query, quote_via=quote) if query else "")

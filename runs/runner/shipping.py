@@ -47,7 +47,7 @@ class LogShipper(threading.Thread):
 
     def _run(self) -> None:
         pause = SHORT_PAUSE_SECONDS
-        self._sent = self._client.call("POST", "log", b"", offset=0)["size"]
+        self._sent = self._client.call("POST", "log", b"", {"offset": 0})["size"]
         with open(self._spool, "rb") as file:
             partial_since = None
             while True:
@@ -63,7 +63,7 @@ class LogShipper(threading.Thread):
                         whole = chunk
                 if whole:
                     partial_since = None
-                    answer = self._client.call("POST", "log", whole, offset=self._sent)
+                    answer = self._client.call("POST", "log", whole, {"offset": self._sent})
                     self._sent = answer["size"]
                     pause = SHORT_PAUSE_SECONDS
                 elif ended:
@@ -124,14 +124,14 @@ class FileShipper(threading.Thread):
         inode, sent = self._growing.get(file.path, (file.inode, -1))
         restart = inode != file.inode or file.size < sent
         if sent < 0:
-            sent = self._client.call("POST", "file", b"", path=file.path, offset=0)["size"]
+            sent = self._client.call("POST", "file", b"", {"path": file.path, "offset": 0})["size"]
             restart = file.size < sent
         with open(file.place, "rb") as source:
             if restart:
                 sent = 0
                 chunk = source.read(CHUNK)
                 answer = self._client.call(
-                    "POST", "file", chunk, path=file.path, offset=0, restart=1
+                    "POST", "file", chunk, {"path": file.path, "offset": 0, "restart": 1}
                 )
                 sent = answer["size"]
             while sent < file.size:
@@ -139,9 +139,9 @@ class FileShipper(threading.Thread):
                 chunk = source.read(CHUNK)
                 if not chunk:
                     break
-                sent = self._client.call("POST", "file", chunk, path=file.path, offset=sent)[
-                    "size"
-                ]
+                sent = self._client.call(
+                    "POST", "file", chunk, {"path": file.path, "offset": sent}
+                )["size"]
         self._growing[file.path] = (file.inode, sent)
 
     def _ship_outputs(self, *, everything: bool) -> None:
@@ -167,8 +167,10 @@ class FileShipper(threading.Thread):
                 with suppress(FileNotFoundError), self._refusal_noted(file):
                     if file.path in missing:
                         self._client.upload(
-                            "output", file.place, file.size, path=file.path,
-                            sha256=item["sha256"], size=file.size,
+                            "output",
+                            file.place,
+                            file.size,
+                            item | {"path": file.path},
                         )
                     self._stored[file.path] = (file.size, file.modified_ns)
 

@@ -34,7 +34,7 @@ TABLE = [
     ("a single process failed", Mode.SINGLE, [ended("worker-0", 3)], "process_failed", "worker-0"),
     ("one of two workers ended well", MW, [ended("worker-0"), running("worker-1")], None, ""),
     (
-        "both workers ended well",
+        "both ended well",
         MW,
         [ended("worker-0"), ended("worker-1")],
         "completed",

@@ -1,0 +1,144 @@
+"""The REST API of runs."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from django.utils import timezone
+from ninja import File, Form, Router, Schema, UploadedFile
+
+from runs import selectors, services
+from runs.lifecycle import phases_of
+from runs.models import Process, Run
+from runs.uploads import snapshot_from_archive
+from workspace.errors import FieldError, Invalid
+from workspace.models import Role
+from workspace.requests import ApiRequest
+from workspace.selectors import team_for
+
+router = Router(tags=["runs"])
+
+
+class ProcessOut(Schema):
+    name: str
+    role: str
+    index: int
+    state: str
+    exit_code: int | None
+    reason: str
+    node: str
+    address: str
+
+    @staticmethod
+    def resolve_reason(process: Process) -> str:
+        return process.exit_reason
+
+
+class RunOut(Schema):
+    number: int
+    status: str
+    url: str
+    experiment: str
+    compute_target: str
+    created_by: str | None
+    created_at: datetime
+    ended_at: datetime | None
+    waiting_because: str
+    end_reason: str
+    end_detail: dict[str, Any]
+
+    @staticmethod
+    def resolve_url(run: Run) -> str:
+        return f"/t/{run.team.slug}/runs/{run.number}/"
+
+    @staticmethod
+    def resolve_experiment(run: Run) -> str:
+        return run.experiment.name
+
+    @staticmethod
+    def resolve_compute_target(run: Run) -> str:
+        return run.target.name
+
+    @staticmethod
+    def resolve_created_by(run: Run) -> str | None:
+        return run.created_by.username if run.created_by else None
+
+
+class RunDetail(RunOut):
+    config: dict[str, Any]
+    warnings: list[dict[str, Any]]
+    snapshot: str
+    phases: list[dict[str, Any]]
+    processes: list[ProcessOut]
+
+    @staticmethod
+    def resolve_snapshot(run: Run) -> str:
+        return run.snapshot.digest
+
+    @staticmethod
+    def resolve_phases(run: Run) -> list[dict[str, Any]]:
+        return phases_of(run, timezone.now())
+
+    @staticmethod
+    def resolve_processes(run: Run) -> list[Process]:
+        return list(selectors.processes_of_run(run))
+
+
+class RunPage(Schema):
+    runs: list[RunOut]
+    next_cursor: str
+
+
+@router.post("teams/{slug}/runs", response={201: RunDetail})
+def submit(
+    request: ApiRequest,
+    slug: str,
+    source: File[UploadedFile],
+    config: Form[str],
+    force: Form[bool] = False,
+) -> tuple[int, Run]:
+    """Submit a run: `source` is a .zip or .tar.gz, `config` the configuration as JSON."""
+    user = request.auth
+    team = team_for(user, slug, Role.MEMBER)
+    try:
+        configuration = json.loads(config)
+    except (ValueError, RecursionError) as error:
+        raise Invalid.of(FieldError("config", f"This is not JSON: {error}")) from error
+    snapshot = snapshot_from_archive(team=team, by=user, file=source, filename=source.name or "")
+    run = services.submit_run(
+        team=team,
+        by=user,
+        snapshot=snapshot,
+        config=configuration,
+        force=force,
+        idempotency_key=request.headers.get("Idempotency-Key", "")[:100],
+    )
+    return 201, run
+
+
+@router.get("teams/{slug}/runs", response=RunPage)
+def list_runs(
+    request: ApiRequest,
+    slug: str,
+    experiment: str = "",
+    status: str = "",
+    q: str = "",
+    cursor: str = "",
+) -> dict[str, Any]:
+    team = team_for(request.auth, slug)
+    runs = selectors.filtered(selectors.runs_of(team), experiment=experiment, status=status, q=q)
+    page, next_cursor = selectors.page_after(runs, cursor)
+    return {"runs": page, "next_cursor": next_cursor}
+
+
+@router.get("teams/{slug}/runs/{int:number}", response=RunDetail)
+def show_run(request: ApiRequest, slug: str, number: int) -> Run:
+    return selectors.run_of(team_for(request.auth, slug), number)
+
+
+@router.post("teams/{slug}/runs/{int:number}/cancel", response={202: RunDetail})
+def cancel_run(request: ApiRequest, slug: str, number: int) -> tuple[int, Run]:
+    user = request.auth
+    run = selectors.run_of(team_for(user, slug, Role.MEMBER), number)
+    services.request_cancel(run, by=user)
+    return 202, run

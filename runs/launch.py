@@ -1,0 +1,130 @@
+"""Turn a run into rows and plans: its environment, its processes, what a backend starts."""
+
+from collections.abc import Mapping, Sequence
+
+from django.conf import settings
+from django.db import transaction
+
+from runs import snapshots
+from runs.capacity import free_gpus
+from runs.cluster import Facts, command_of, environment_of, processes_of
+from runs.config import RunConfig
+from runs.environments import spec_of
+from runs.events import group_of_run
+from runs.models import Process, ProcessGroup, Run
+from runs.process_tokens import process_token
+from workspace.compute.base import BackendError, GroupPlan, ProcessPlan
+from workspace.compute.registry import backend_for
+from workspace.environments import get_or_create
+from workspace.models import Environment
+from workspace.tokens import digest_of
+
+
+def environment_for(run: Run) -> Environment:
+    """Give the environment of a run, choosing it the first time."""
+    if run.environment is None:
+        config = RunConfig.from_json(run.config)
+        files = snapshots.read(run.snapshot)
+        path = config.pip_requirements_file
+        requirements = files[path]().decode("utf-8", "replace") if path else ""
+        run.environment = get_or_create(run.target.kind, spec_of(config, requirements))
+        run.save(update_fields=["environment"])
+    run.environment.refresh_from_db()
+    return run.environment
+
+
+def create_group(run: Run, environment: Environment) -> ProcessGroup:
+    """Write the group of a run's next attempt, with its processes, addresses and commands."""
+    config = RunConfig.from_json(run.config)
+    planned = processes_of(config)
+    number = run.attempts.count() + 1
+    label = f"run-{run.pk}-{number}"
+    gpus = _gpus_for(run, sum(process.gpus for process in planned))
+    shares = [[gpus.pop(0) for _ in range(process.gpus)] for process in planned]
+    bare = GroupPlan(
+        label,
+        environment.reference,
+        tuple(
+            ProcessPlan(process.role, process.index, {}, ports=int(process.listens))
+            for process in planned
+        ),
+    )
+    addresses = {
+        name: found[0] for name, found in backend_for(run.target).addresses(bare).items() if found
+    }
+    facts = Facts(str(run.number), str(checkpoint_dir(run)))
+    with transaction.atomic():
+        group = ProcessGroup.objects.create(
+            label=label,
+            channel=group_of_run(run.pk),
+            team=run.team,
+            target=run.target,
+            environment=environment,
+            run=run,
+            attempt=number,
+            grace_seconds=config.grace_seconds,
+        )
+        for process, share in zip(planned, shares, strict=True):
+            Process.objects.create(
+                group=group,
+                role=process.role,
+                index=process.index,
+                address=addresses.get(process.name, ""),
+                launch={
+                    "command": command_of(config),
+                    "environment": environment_of(config, process, addresses, facts),
+                    "source": "snapshot",
+                    "outputs": True,
+                },
+                cpus=process.cpus,
+                memory_bytes=process.memory_bytes,
+                gpus=share,
+                token_digest=digest_of(process_token(label, process.name)),
+            )
+    return group
+
+
+def plan_of(group: ProcessGroup) -> GroupPlan:
+    """Give what a backend needs to start a group, the same every time."""
+    processes = list(group.processes.all())
+    return GroupPlan(
+        group.label,
+        group.environment.reference,
+        tuple(_process_plan(group, process) for process in processes),
+        _addresses(processes),
+    )
+
+
+def checkpoint_dir(run: Run) -> object:
+    return settings.TRAINYARD_HOME / "runs" / str(run.pk) / "checkpoints"
+
+
+def _process_plan(group: ProcessGroup, process: Process) -> ProcessPlan:
+    return ProcessPlan(
+        role=process.role,
+        index=process.index,
+        environment={
+            "TRAINYARD_URL": settings.TRAINYARD_URL,
+            "TRAINYARD_CA_BUNDLE": settings.TRAINYARD_CA_BUNDLE,
+            "TRAINYARD_PROCESS_TOKEN": process_token(group.label, process.name),
+        },
+        cpus=process.cpus,
+        memory_bytes=process.memory_bytes,
+        gpus=tuple(process.gpus),
+        ports=int(bool(process.address)),
+    )
+
+
+def _addresses(processes: Sequence[Process]) -> Mapping[str, Sequence[str]]:
+    return {process.name: [process.address] for process in processes if process.address}
+
+
+def _gpus_for(run: Run, count: int) -> list[str]:
+    if not count:
+        return []
+    free = free_gpus(run.target)
+    if len(free) < count:
+        raise BackendError(
+            f"{count} GPUs are needed and {len(free)} are free just now.", retryable=True
+        )
+    return free[:count]
