@@ -2,12 +2,13 @@
 
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
 
 def text(name: str, default: str = "") -> str:
-    """Give a variable's value, also from the file that NAME_FILE points to."""
+    """Give a variable's value, also from the file that NAME_FILE points to; empty is not given."""
     file = os.environ.get(f"{name}_FILE")
     if file:
         try:
@@ -16,7 +17,7 @@ def text(name: str, default: str = "") -> str:
             raise ImproperlyConfigured(
                 f"{name}_FILE: cannot read {file}: {error.strerror}"
             ) from error
-    return os.environ.get(name, default)
+    return os.environ.get(name) or default
 
 
 def flag(name: str, *, default: bool = False) -> bool:
@@ -35,3 +36,44 @@ def number(name: str, default: int, *, low: int, high: int) -> int:
     if value.isascii() and value.isdigit() and low <= int(value) <= high:
         return int(value)
     raise ImproperlyConfigured(f"{name}={value!r} is not a whole number from {low} to {high}.")
+
+
+def words(name: str, default: str = "") -> list[str]:
+    return [word.strip() for word in text(name, default).split(",") if word.strip()]
+
+
+def writable_folder(name: str, default: Path) -> Path:
+    folder = Path(text(name, str(default))).expanduser().resolve()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImproperlyConfigured(
+            f"{name}: cannot make the folder {folder}: {error.strerror}."
+        ) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ImproperlyConfigured(
+            f"{name}: cannot write to {folder}: give yourself the right to, or name another folder."
+        )
+    return folder
+
+
+def existing_file(name: str) -> str:
+    path = text(name)
+    if path and not os.access(path, os.R_OK):
+        raise ImproperlyConfigured(f"{name}={path!r} is not a file that can be read.")
+    return path
+
+
+def origin(name: str, default: str) -> str:
+    """Give an address of a server: scheme, host and port, nothing behind."""
+    value = text(name, default).rstrip("/")
+    try:
+        parts = urlsplit(value)
+        fits = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fits = False
+    if not fits or parts.path or parts.query or parts.fragment or parts.username is not None:
+        raise ImproperlyConfigured(
+            f"{name}={value!r} is not an address of the form http://HOST:PORT or https://HOST."
+        )
+    return value

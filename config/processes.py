@@ -1,0 +1,65 @@
+"""How a part becomes a process of its own: a fork of the launcher that dies with it."""
+
+import gc
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NoReturn
+
+from config.parent import die_with, show_as
+
+
+@dataclass(frozen=True)
+class Part:
+    name: str
+    run: Callable[[], object]
+
+
+def start(part: Part, not_for_parts: Iterable[Callable[[], object]]) -> tuple[int, int]:
+    """Start a part and give its process id and the end of a pipe where it is heard.
+
+    The part is a process group of its own, so that Ctrl-C reaches the launcher alone.
+    """
+    output, input_of_part = os.pipe2(os.O_CLOEXEC)
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setpgid(0, 0)
+            die_with(parent)
+            _become(part, input_of_part, not_for_parts)
+        finally:
+            os._exit(1)
+    os.close(input_of_part)
+    return pid, output
+
+
+def _become(part: Part, output: int, not_for_parts: Iterable[Callable[[], object]]) -> NoReturn:
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((nothing, 0), (output, 1), (output, 2)):
+        os.dup2(source, target)
+    for close in not_for_parts:
+        close()
+    show_as(f"ty:{part.name}")
+    gc.enable()
+    os._exit(_exit_code_of(part.run))
+
+
+def _exit_code_of(run: Callable[[], object]) -> int:
+    code = 0
+    try:
+        run()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code
