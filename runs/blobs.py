@@ -99,14 +99,20 @@ class BlobStore:
         """
         if isinstance(source, bytes | bytearray | memoryview):
             return self._put_bytes(bytes(source), expected_digest, max_bytes)
-        digester, size = hashlib.sha256(), 0
+        first = source.read(CHUNK)
+        chunk = source.read(CHUNK)
+        if not chunk:
+            return self._put_bytes(first, expected_digest, max_bytes)
+        digester, size = hashlib.sha256(first), len(first)
         with temporary_file() as (temporary, file):
-            while chunk := source.read(CHUNK):
+            file.write(first)
+            while chunk:
                 size += len(chunk)
                 if max_bytes is not None and size > max_bytes:
                     raise TooManyBytes(f"More than {max_bytes} bytes came.")
                 digester.update(chunk)
                 file.write(chunk)
+                chunk = source.read(CHUNK)
             file.flush()
             digest = _checked(digester.hexdigest(), expected_digest)
             self._keep(temporary, digest)

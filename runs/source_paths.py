@@ -54,33 +54,41 @@ def shown(path: str) -> str:
     return printable + ("…" if len(path) > 200 else "")
 
 
-def errors_in(paths: Iterable[str]) -> Iterator[FieldError]:
-    """Name every path that may not be used, or not beside the others.
+def errors_in(paths: Iterable[str], *, folders: Iterable[str] = ()) -> Iterator[FieldError]:
+    """Name every path of a file that may not be used, or not beside the others.
 
     Names that differ only by case or Unicode form would become one file on many machines.
+    `folders` are those that are listed by themselves, as archives do.
     """
-    files: dict[str, str] = {}
-    folders: dict[str, str] = {}
+    seen_files: dict[str, str] = {}
+    seen_folders: dict[str, str] = {}
+    for folder in folders:
+        problem = problem_of(folder) or _folder_clash(folder, seen_folders)
+        if problem:
+            yield FieldError(shown(folder), f"{problem}.")
     for path in paths:
         problem = problem_of(path)
+        if not problem:
+            key = _folded(path)
+            if key in seen_files:
+                problem = _clash(path, seen_files[key])
+            else:
+                seen_files[key] = path
+                problem = _folder_clash(path.rpartition("/")[0], seen_folders)
         if problem:
             yield FieldError(shown(path), f"{problem}.")
-            continue
-        key = _folded(path)
-        if key in files:
-            yield FieldError(shown(path), _clash(path, files[key]))
-            continue
-        files[key] = path
-        end = path.rfind("/")
-        while end > 0:
-            folder = path[:end]
-            known = folders.setdefault(_folded(folder), folder)
-            if known != folder:
-                yield FieldError(shown(path), _clash(folder, known))
-                break
-            end = path.rfind("/", 0, end)
-    for key in files.keys() & folders.keys():
-        yield FieldError(shown(files[key]), "it is both a file and a folder.")
+    for key in seen_files.keys() & seen_folders.keys():
+        yield FieldError(shown(seen_files[key]), "it is both a file and a folder.")
+
+
+def _folder_clash(folder: str, seen: dict[str, str]) -> str:
+    """Add a folder and those above it to `seen`; say which is there under another name."""
+    while folder:
+        known = seen.setdefault(_folded(folder), folder)
+        if known != folder:
+            return _clash(folder, known)
+        folder = folder.rpartition("/")[0]
+    return ""
 
 
 def _folded(path: str) -> str:
@@ -91,5 +99,5 @@ def _folded(path: str) -> str:
 
 def _clash(path: str, other: str) -> str:
     if path == other:
-        return "it is there twice."
-    return f"it differs from {shown(other)} only by case or Unicode form."
+        return "it is there twice"
+    return f"it differs from {shown(other)} only by case or Unicode form"
