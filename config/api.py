@@ -1,6 +1,7 @@
 """The REST API: its callers, its routers and the one form that its errors have."""
 
 import logging
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -33,8 +34,12 @@ api = NinjaAPI(
     urls_namespace="api",
 )
 for module in ROUTERS:
-    if find_spec(module):
-        api.add_router("", f"{module}.router")
+    if not find_spec(module):
+        continue
+    try:
+        api.add_router("", import_module(module).router)
+    except ModuleNotFoundError as missing:
+        logger.warning("%s: %s", module, missing)
 
 
 @api.exception_handler(DomainError)

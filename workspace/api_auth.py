@@ -1,4 +1,8 @@
-"""Who calls the API: a bearer token, or a page of ours with its session and CSRF token."""
+"""Who calls the API: a bearer token, or a page of ours with its session and CSRF token.
+
+Paths that name a team are closed here to strangers, and to viewers where they write, before any
+endpoint reads the request.
+"""
 
 from typing import Any
 
@@ -8,27 +12,39 @@ from ninja.security import HttpBearer, SessionAuth
 
 from workspace.errors import Forbidden
 from workspace.middleware import HAS_ONE_TIME_PASSWORD
-from workspace.models import Scope
+from workspace.models import Role, Scope
+from workspace.selectors import membership_for
 from workspace.tokens import note_use, usable_token
 
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 
-class TokenAuth(HttpBearer):
-    """Accept API tokens: reading needs the scope read, all else write, or what `needs` says."""
+def check_team(request: HttpRequest, user: User, *, admin: bool) -> None:
+    """Refuse a caller whose role in the team that the path names is too small."""
+    slug = request.resolver_match.kwargs.get("slug") if request.resolver_match else None
+    if slug is None:
+        return
+    reads = Role.VIEWER if request.method in SAFE_METHODS else Role.MEMBER
+    membership_for(user, slug, Role.ADMIN if admin else reads)
 
-    def __init__(self, needs: Scope | None = None) -> None:
+
+class TokenAuth(HttpBearer):
+    """Accept API tokens: reading needs the scope read, all else write, or admin where asked."""
+
+    def __init__(self, *, admin: bool = False) -> None:
         super().__init__()
-        self.needs = needs
+        self.admin = admin
 
     def authenticate(self, request: HttpRequest, token: str) -> User | None:
         found = usable_token(token)
         if found is None:
             return None
-        needed = self.needs or (Scope.READ if request.method in SAFE_METHODS else Scope.WRITE)
+        check_team(request, found.user, admin=self.admin)
+        reads = Scope.READ if request.method in SAFE_METHODS else Scope.WRITE
+        needed = Scope.ADMIN if self.admin else reads
         if not Scope(found.scope).covers(needed):
             raise Forbidden(
-                f"This needs a token with the scope {needed.value}; this one's is {found.scope}."
+                f"This needs a token with the scope {needed}; this one's is {found.scope}."
             )
         note_use(found)
         return found.user
@@ -37,14 +53,21 @@ class TokenAuth(HttpBearer):
 class PageAuth(SessionAuth):
     """Accept the session of a logged-in page, with its CSRF token on anything that writes."""
 
+    def __init__(self, *, admin: bool = False) -> None:
+        super().__init__()
+        self.admin = admin
+
     def __call__(self, request: HttpRequest) -> Any | None:
+        user = request.user
         # A caller without a session hears that it must log in (401), not of CSRF tokens (403).
-        if "Authorization" in request.headers or not request.user.is_authenticated:
+        if "Authorization" in request.headers or not isinstance(user, User):
             return None
         if request.session.get(HAS_ONE_TIME_PASSWORD):
             raise Forbidden("Change your one-time password first, on the account's password page.")
-        return super().__call__(request)
+        caller = super().__call__(request)
+        check_team(request, user, admin=self.admin)
+        return caller
 
 
 CALLERS = [TokenAuth(), PageAuth()]
-ADMIN_CALLERS = [TokenAuth(needs=Scope.ADMIN), PageAuth()]
+ADMIN_CALLERS = [TokenAuth(admin=True), PageAuth(admin=True)]

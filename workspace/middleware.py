@@ -10,7 +10,8 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 
 from workspace.answers import API_PREFIX, answer_to
-from workspace.errors import DomainError
+from workspace.errors import DomainError, NotFound
+from workspace.selectors import membership_for
 
 HAS_ONE_TIME_PASSWORD = "has_one_time_password"  # noqa: S105 (a key of the session)
 OPEN_TO_ONE_TIME_PASSWORDS = {"workspace:password", "workspace:logout"}
@@ -19,8 +20,8 @@ OPEN_TO_ONE_TIME_PASSWORDS = {"workspace:password", "workspace:logout"}
 class SignedIn(LoginRequiredMiddleware):
     """Let only logged-in users see pages that do not say otherwise with login_not_required.
 
-    A user with a one-time password sees nothing but the page that changes it. The API has its own
-    log-in.
+    A user with a one-time password sees nothing but the page that changes it, and pages whose
+    address names a team are there only for its members. The API has its own log-in.
     """
 
     def process_view(
@@ -40,6 +41,11 @@ class SignedIn(LoginRequiredMiddleware):
         page = request.resolver_match.view_name if request.resolver_match else ""
         if request.session.get(HAS_ONE_TIME_PASSWORD) and page not in OPEN_TO_ONE_TIME_PASSWORDS:
             return redirect("workspace:password")
+        if "slug" in view_kwargs:
+            try:
+                membership_for(request.user, str(view_kwargs["slug"]))
+            except NotFound as error:
+                return answer_to(request, error)
         return None
 
 

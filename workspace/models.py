@@ -144,6 +144,13 @@ class TargetKind(models.TextChoices):
     LOCAL = "local"
 
 
+class TargetManager(models.Manager["ComputeTarget"]):
+    """The targets that are there; deleted ones are found only through what once ran on them."""
+
+    def get_queryset(self) -> models.QuerySet["ComputeTarget"]:
+        return super().get_queryset().filter(deleted_at=None)
+
+
 class ComputeTarget(models.Model):
     """A place where a team's processes run, and how much of it they may use."""
 
@@ -157,10 +164,17 @@ class ComputeTarget(models.Model):
     )
     max_processes = models.PositiveIntegerField(default=64)
     created_at = models.DateTimeField(default=timezone.now)
+    deleted_at = models.DateTimeField(null=True, blank=True)
+
+    objects = TargetManager()
 
     class Meta:
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["team", "name"], name="one_target_per_name")
+            models.UniqueConstraint(
+                fields=["team", "name"],
+                condition=models.Q(deleted_at=None),
+                name="one_target_per_name",
+            )
         ]
 
     def __str__(self) -> str:

@@ -1,10 +1,32 @@
-"""The verbs of a team's workspace."""
+"""The verbs of a team's workspace: teams, members, invitations, tokens, compute targets."""
 
+from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, models, transaction
+from django.db.models import ProtectedError
+from django.utils import timezone
 
-from workspace.models import AuditEntry, Team
+from workspace.errors import Conflict, FieldError, Invalid, NotFound
+from workspace.models import (
+    ApiToken,
+    AuditEntry,
+    ComputeTarget,
+    Invitation,
+    Membership,
+    Role,
+    Scope,
+    TargetKind,
+    Team,
+)
+from workspace.passwords import new_user
+from workspace.selectors import invitation_of
+from workspace.tokens import SecretKind, new_secret
+
+INVITATION_LASTS = timedelta(days=7)
+TOKEN_DAYS_AT_MOST = 3650
 
 
 def audit(*, team: Team, actor: User | None, action: str, subject: str, **data: Any) -> None:
@@ -12,3 +34,228 @@ def audit(*, team: Team, actor: User | None, action: str, subject: str, **data: 
     AuditEntry.objects.create(
         team=team, actor=actor, action=action, subject=subject[:200], data=data
     )
+
+
+# Teams and their members
+
+
+@transaction.atomic
+def create_team(*, slug: str, name: str, admin: User) -> Team:
+    """Make a team whose first admin is `admin`."""
+    team = Team(slug=slug, name=name.strip())
+    _check(team)
+    team.save()
+    Membership.objects.create(team=team, user=admin, role=Role.ADMIN)
+    audit(team=team, actor=admin, action="team.create", subject=slug)
+    return team
+
+
+@transaction.atomic
+def update_team(*, team: Team, by: User, **changes: Any) -> None:
+    """Change a team's name or its limits on snapshots."""
+    _apply(team, changes)
+    audit(team=team, actor=by, action="team.update", subject=team.slug, **changes)
+
+
+@transaction.atomic
+def change_role(*, member: Membership, role: Role, by: User) -> None:
+    """Give a member another role; a team never loses its last admin."""
+    before = member.role
+    if before == role:
+        return
+    _keep_an_admin(member, becomes=role)
+    member.role = role
+    member.save(update_fields=["role"])
+    audit(
+        team=member.team,
+        actor=by,
+        action="member.set_role",
+        subject=member.user.get_username(),
+        before=before,
+        after=role,
+    )
+
+
+@transaction.atomic
+def remove_member(*, member: Membership, by: User) -> None:
+    """End a membership, by an admin or by the member who leaves."""
+    _keep_an_admin(member, becomes=None)
+    member.delete()
+    action = "member.leave" if member.user == by else "member.remove"
+    audit(team=member.team, actor=by, action=action, subject=member.user.get_username())
+
+
+def _keep_an_admin(member: Membership, *, becomes: Role | None) -> None:
+    if member.role != Role.ADMIN or becomes == Role.ADMIN:
+        return
+    # Locked, so that two admins who demote each other at once cannot both succeed.
+    admins = member.team.memberships.select_for_update().filter(role=Role.ADMIN)
+    if not any(admin.pk != member.pk for admin in admins):
+        raise Conflict(
+            f"{member.user} is the last admin of {member.team.name}: make someone else an admin"
+            " first."
+        )
+
+
+# Invitations
+
+
+@transaction.atomic
+def invite(*, team: Team, role: Role, by: User) -> tuple[Invitation, str]:
+    """Make an invitation for one person; its secret is given here and never again."""
+    secret, digest, _ = new_secret(SecretKind.INVITATION)
+    invitation = Invitation.objects.create(
+        team=team,
+        digest=digest,
+        role=role,
+        created_by=by,
+        expires_at=timezone.now() + INVITATION_LASTS,
+    )
+    audit(team=team, actor=by, action="invitation.create", subject=role)
+    return invitation, secret
+
+
+@transaction.atomic
+def revoke_invitation(*, invitation: Invitation, by: User) -> None:
+    """Make an invitation's link useless."""
+    deleted, _ = Invitation.objects.filter(pk=invitation.pk, accepted_at=None).delete()
+    if deleted:
+        audit(team=invitation.team, actor=by, action="invitation.revoke", subject=invitation.role)
+
+
+@transaction.atomic
+def accept_invitation(*, secret: str, user: User) -> Membership:
+    """Make `user` a member of the team that the invitation is for; it works once."""
+    invitation = invitation_of(secret)
+    if Membership.objects.filter(team=invitation.team, user=user).exists():
+        raise Conflict(f"You already belong to {invitation.team.name}.")
+    taken = Invitation.objects.filter(pk=invitation.pk, accepted_at=None).update(
+        accepted_at=timezone.now(), accepted_by=user
+    )
+    if not taken:
+        raise NotFound("This invitation was used by someone else. Ask for a new one.")
+    member = Membership.objects.create(team=invitation.team, user=user, role=invitation.role)
+    audit(
+        team=invitation.team,
+        actor=user,
+        action="member.join",
+        subject=user.get_username(),
+        role=invitation.role,
+        invited_by=invitation.created_by.get_username(),
+    )
+    return member
+
+
+@transaction.atomic
+def join_with_new_account(*, secret: str, name: str, password: str) -> User:
+    """Make a user who is a member of the team they were invited to, both or neither."""
+    invitation_of(secret)
+    user = new_user(name=name, password=password)
+    try:
+        with transaction.atomic():
+            user.save()
+    except IntegrityError as error:
+        raise Invalid.of(FieldError("username", "This user name is taken.")) from error
+    accept_invitation(secret=secret, user=user)
+    return user
+
+
+# API tokens
+
+
+def issue_token(
+    *, user: User, name: str, scope: Scope, days: int | None = None
+) -> tuple[ApiToken, str]:
+    """Make an API token; its secret is given here and never again."""
+    if days is not None and not 1 <= days <= TOKEN_DAYS_AT_MOST:
+        raise Invalid.of(
+            FieldError("days", f"Use 1 to {TOKEN_DAYS_AT_MOST} days, or none for no end.")
+        )
+    secret, digest, prefix = new_secret(SecretKind.API_TOKEN)
+    token = ApiToken.objects.create(
+        user=user,
+        name=name,
+        scope=scope,
+        digest=digest,
+        prefix=prefix,
+        expires_at=None if days is None else timezone.now() + timedelta(days=days),
+    )
+    return token, secret
+
+
+def revoke_token(*, token: ApiToken) -> None:
+    ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now())
+
+
+# Compute targets
+
+
+@transaction.atomic
+def add_target(
+    *, team: Team, by: User, name: str, kind: TargetKind, **fields: Any
+) -> ComputeTarget:
+    """Give a team a compute target."""
+    target = ComputeTarget(team=team, name=name, kind=kind, **fields)
+    if ComputeTarget.objects.filter(team=team, name=name).exists():
+        raise _name_taken(target)
+    _check(target)
+    try:
+        with transaction.atomic():
+            target.save()
+    except IntegrityError as error:
+        raise _name_taken(target) from error
+    audit(team=team, actor=by, action="target.create", subject=name, kind=kind, **fields)
+    return target
+
+
+@transaction.atomic
+def update_target(*, target: ComputeTarget, by: User, **changes: Any) -> None:
+    """Pause or resume a target, allow several users on it, or limit its processes."""
+    _apply(target, changes)
+    audit(team=target.team, actor=by, action="target.update", subject=target.name, **changes)
+
+
+@transaction.atomic
+def delete_target(*, target: ComputeTarget, by: User) -> None:
+    """Take a target away; what ran on it keeps its name."""
+    in_use = target.runs.filter(ended_at=None).exists() or (
+        target.services.filter(deleted_at=None).exists()
+        or target.groups.filter(removed_at=None).exists()
+    )
+    if in_use:
+        raise Conflict(
+            f"{target.name} still has runs or services: cancel or delete them first, or pause the"
+            " target so that nothing new starts on it."
+        )
+    try:
+        with transaction.atomic():
+            ComputeTarget.objects.filter(pk=target.pk).delete()
+    except ProtectedError:
+        ComputeTarget.objects.filter(pk=target.pk).update(deleted_at=timezone.now())
+    audit(team=target.team, actor=by, action="target.delete", subject=target.name)
+
+
+def _name_taken(target: ComputeTarget) -> Conflict:
+    message = f"{target.team.name} already has a compute target {target.name!r}."
+    return Conflict(message, errors=[FieldError("name", message)])
+
+
+def _apply(thing: models.Model, changes: dict[str, Any]) -> None:
+    for field, value in changes.items():
+        setattr(thing, field, value)
+    _check(thing)
+    thing.save(update_fields=list(changes))
+
+
+def _check(thing: models.Model) -> None:
+    """Raise Invalid with everything that a model's own rules refuse."""
+    try:
+        thing.full_clean(validate_constraints=True)
+    except ValidationError as error:
+        raise Invalid.of(
+            *(
+                FieldError(field, message)
+                for field, messages in error.message_dict.items()
+                for message in messages
+            )
+        ) from error
