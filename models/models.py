@@ -19,6 +19,7 @@ model_name_validator = RegexValidator(
 class RegisteredModel(models.Model):
     team = models.ForeignKey(Team, models.CASCADE, related_name="models")
     name = models.CharField(max_length=255, validators=[model_name_validator])
+    last_version = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:

@@ -1,0 +1,109 @@
+"""A version's files on their way out: to a model server, or as a download."""
+
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from io import BytesIO
+from typing import BinaryIO
+
+from models.models import ModelVersion
+from models.selectors import manifest_of
+from runs.blobs import CHUNK, BlobStore, store_for
+from runs.models import Process
+from runs.snapshots import Entry, Manifest, tar_of
+
+GZIP = 31  # of zlib: the window's size, plus 16 for gzip's frame
+EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+class Checked(BlobStore):
+    """A store that holds every file against its digest as it is read to the end."""
+
+    def open(self, digest: str) -> BinaryIO:
+        return _CheckedFile(super().open(digest), digest)  # type: ignore[return-value]
+
+
+class _CheckedFile:
+    def __init__(self, file: BinaryIO, digest: str) -> None:
+        self._file = file
+        self._expected = digest
+        self._digester = sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        piece = self._file.read(size)
+        self._digester.update(piece)
+        if not piece and self._digester.hexdigest() != self._expected:
+            raise OSError(f"Blob {self._expected} is damaged: its bytes have another digest.")
+        return piece
+
+    def __enter__(self) -> "_CheckedFile":
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self._file.close()
+
+
+def tar_for_process(process: Process) -> Iterator[bytes]:
+    """Give what a replica's runner unpacks: model/<version>/ with the version's files."""
+    version = process.group.replica.revision.model_version
+    return _tar(version, f"model/{version.version}")
+
+
+def _tar(version: ModelVersion, top: str) -> Iterator[bytes]:
+    manifest = manifest_of(version)
+    placed = Manifest(
+        tuple(Entry(f"{top}/{entry.path}", entry.digest, entry.size) for entry in manifest.entries)
+    )
+    return tar_of(Checked(store_for(version.model.team).root), placed)
+
+
+def as_tar_gz(version: ModelVersion) -> Iterator[bytes]:
+    """Give a version as a .tar.gz, piece by piece, under a folder with its number."""
+    packer = zlib.compressobj(6, zlib.DEFLATED, GZIP)
+    for piece in _tar(version, str(version.version)):
+        if packed := packer.compress(piece):
+            yield packed
+    yield packer.flush()
+
+
+def as_zip(version: ModelVersion) -> Iterator[bytes]:
+    """Give a version as a .zip, piece by piece, under a folder with its number."""
+    manifest = manifest_of(version)
+    store = Checked(store_for(version.model.team).root)
+    out = _Drain()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for entry in manifest.entries:
+            info = zipfile.ZipInfo(f"{version.version}/{entry.path}", EPOCH)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.external_attr = 0o644 << 16
+            with (
+                store.open(entry.digest) as source,
+                archive.open(info, "w", force_zip64=entry.size >= 2**31) as target,
+            ):
+                while piece := source.read(CHUNK):
+                    target.write(piece)
+                    yield out.take()
+    yield out.take()
+
+
+class _Drain(BytesIO):
+    """A file that cannot be sought, so that a zip is written straight through."""
+
+    def seekable(self) -> bool:
+        return False
+
+    def tell(self) -> int:
+        raise OSError("This file has no position.")
+
+    def take(self) -> bytes:
+        content = self.getvalue()
+        super().seek(0)
+        self.truncate()
+        return content
+
+
+FORMATS: dict[str, tuple[str, Callable[[ModelVersion], Iterator[bytes]]]] = {
+    "tar.gz": ("application/gzip", as_tar_gz),
+    "zip": ("application/zip", as_zip),
+}

@@ -1,0 +1,113 @@
+"""What is said of a version when it is registered, read strictly, every error at once."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from models.models import model_name_validator
+from runs.reading import Reader
+from workspace.errors import Invalid
+
+FRAMEWORK = "TensorFlow"
+MODEL_NAME = re.compile(model_name_validator.regex)
+VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){1,2}((a|b|rc)\d{1,3})?", re.ASCII)
+MAX_TAGS = 50
+TAG_LENGTH = 256
+DESCRIPTION_LENGTH = 10_000
+MOST_CORES = 4096
+MOST_GB = 1e6
+MOST_GPUS = 64
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What to register a SavedModel as; an empty framework version is taken from the model."""
+
+    name: str
+    framework_version: str = ""
+    resource_configuration: dict[str, Any] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    description: str = ""
+
+
+FIELDS = (
+    "name",
+    "framework",
+    "framework_version",
+    "resource_configuration",
+    "tags",
+    "description",
+)
+
+
+def read_registration(data: Mapping[str, Any], *, besides: tuple[str, ...] = ()) -> Registration:
+    """Read a registration's fields; `besides` are others that the caller reads."""
+    reader = Reader(dict(data))
+    name = reader.text("name", pattern=MODEL_NAME, hint=str(model_name_validator.message)[4:-1])
+    if reader.take("framework") not in (None, "", FRAMEWORK):
+        reader.refuse("framework", f"Only {FRAMEWORK} models, saved as SavedModels, are taken.")
+    registration = Registration(
+        name=name,
+        framework_version=_version(reader),
+        resource_configuration=_resources(reader),
+        tags=_tags(reader),
+        description=_description(reader),
+    )
+    _finish(reader, (*FIELDS, *besides))
+    return registration
+
+
+def _finish(reader: Reader, known: tuple[str, ...]) -> None:
+    try:
+        reader.finish(known)
+    except Invalid as error:
+        raise Invalid.of(*error.errors) from None
+
+
+def _version(reader: Reader) -> str:
+    if reader.take("framework_version") in (None, ""):
+        return ""
+    return reader.text("framework_version", pattern=VERSION, hint="a version such as 2.15.1")
+
+
+def _resources(reader: Reader) -> dict[str, Any]:
+    """Read cpu, memory_in_gb and gpu; Azure ML's spelling memoryInGB is taken too."""
+    given = reader.mapping("resource_configuration")
+    if "memoryInGB" in given:
+        given = {**given, "memory_in_gb": given["memoryInGB"]}
+        del given["memoryInGB"]
+    inner = Reader(given, prefix="resource_configuration", errors=reader.errors)
+    resources = {
+        "cpu": inner.decimal("cpu", low=0.01, high=MOST_CORES),
+        "memory_in_gb": inner.decimal("memory_in_gb", low=0.01, high=MOST_GB),
+        "gpu": inner.optional_integer("gpu", low=0, high=MOST_GPUS),
+    }
+    inner.finish(resources)
+    return {name: value for name, value in resources.items() if value is not None}
+
+
+def _tags(reader: Reader) -> dict[str, str]:
+    given = reader.mapping("tags")
+    if len(given) > MAX_TAGS:
+        reader.refuse("tags", f"Use at most {MAX_TAGS} tags.")
+        return {}
+    for key, value in given.items():
+        where = f"tags.{key[:TAG_LENGTH]}"
+        if not isinstance(value, str | int | float) or isinstance(value, bool):
+            reader.refuse(where, "Use text or a number.")
+        elif not key.strip() or not all(_fits_a_tag(text) for text in (key, str(value))):
+            reader.refuse(where, f"Use names and values of 1 to {TAG_LENGTH} characters.")
+    return {key: str(value) for key, value in given.items()}
+
+
+def _fits_a_tag(text: str) -> bool:
+    return len(text) <= TAG_LENGTH and "\0" not in text
+
+
+def _description(reader: Reader) -> str:
+    value = reader.take("description") or ""
+    if not isinstance(value, str) or len(value) > DESCRIPTION_LENGTH or "\0" in value:
+        reader.refuse("description", f"Use text of at most {DESCRIPTION_LENGTH:,} characters.")
+        return ""
+    return value.strip()

@@ -1,0 +1,94 @@
+"""The verbs of the registry."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import BinaryIO
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import F
+
+from models.models import ModelVersion, RegisteredModel
+from models.registration import FRAMEWORK, Registration
+from models.sources import Found, from_archive, from_run
+from runs.blobs import BlobStore, store_for
+from runs.models import Run
+from workspace.models import Team
+from workspace.services import audit
+
+
+def register_from_run(
+    *, by: User | None, run: Run, path: str, registration: Registration
+) -> ModelVersion:
+    """Register the SavedModel in a folder of a run's outputs as the next version of a model."""
+    return _register(
+        team=run.team, by=by, run=run, registration=registration, fetch=partial(from_run, run, path)
+    )
+
+
+def register_from_archive(
+    *,
+    team: Team,
+    by: User | None,
+    file: BinaryIO,
+    filename: str,
+    path: str = "",
+    registration: Registration,
+) -> ModelVersion:
+    """Register the SavedModel in a .zip or .tar.gz as the next version of a model."""
+    return _register(
+        team=team,
+        by=by,
+        run=None,
+        registration=registration,
+        fetch=partial(from_archive, file, filename, path),
+    )
+
+
+def _register(
+    *,
+    team: Team,
+    by: User | None,
+    run: Run | None,
+    registration: Registration,
+    fetch: Callable[[BlobStore], Found],
+) -> ModelVersion:
+    store = store_for(team)
+    found = fetch(store)
+    # The manifest is stored before the row is written, so a version that exists is whole.
+    store.put_stream(found.manifest.content)
+    with transaction.atomic():
+        model, _ = RegisteredModel.objects.get_or_create(team=team, name=registration.name)
+        # The update holds the model's row until commit, so no two versions get one number.
+        RegisteredModel.objects.filter(pk=model.pk).update(last_version=F("last_version") + 1)
+        model.refresh_from_db(fields=["last_version"])
+        version = ModelVersion.objects.create(
+            model=model,
+            version=model.last_version,
+            run=run,
+            path=found.folder,
+            framework=FRAMEWORK,
+            framework_version=registration.framework_version
+            or _version_of_run(run)
+            or found.saved_model.tensorflow_version,
+            resource_configuration=registration.resource_configuration,
+            tags=registration.tags,
+            description=registration.description,
+            signatures=found.saved_model.signatures,
+            manifest_digest=found.manifest.digest,
+            file_count=len(found.manifest.entries),
+            total_bytes=found.manifest.total_bytes,
+            created_by=by,
+        )
+        audit(
+            team=team,
+            actor=by,
+            action="model.register",
+            subject=str(version),
+            run=run.number if run else None,
+        )
+    return version
+
+
+def _version_of_run(run: Run | None) -> str:
+    return str(run.config.get("framework_version", "")) if run else ""

@@ -1,0 +1,96 @@
+"""Write SavedModels as TensorFlow does, without TensorFlow."""
+
+import io
+import tarfile
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+from tensorboard.compat.proto import meta_graph_pb2, types_pb2
+
+from models.savedmodel import INDEX_MAGIC
+from models.savedmodel_reader import _saved_model_class
+from runs.files import run_folder
+from runs.models import Run, RunFile
+
+
+def graph_file(
+    *,
+    tags: tuple[str, ...] = ("serve",),
+    inputs: Mapping[str, tuple[int, list[int] | None]] | None = None,
+    has_signature: bool = True,
+    has_variables: bool = True,
+    assets: tuple[str, ...] = (),
+    version: str = "2.21.0",
+) -> bytes:
+    """Give the bytes of a saved_model.pb with one graph."""
+    saved_model = _saved_model_class()(saved_model_schema_version=1)
+    graph = saved_model.meta_graphs.add()
+    graph.meta_info_def.tags.extend(tags)
+    graph.meta_info_def.tensorflow_version = version
+    graph.graph_def.node.add(name="x", op="Placeholder")
+    if has_variables:
+        graph.graph_def.node.add(name="w", op="VarHandleOp")
+    for name in assets:
+        graph.asset_file_def.add(filename=name)
+    graph.signature_def["__saved_model_init_op"].CopyFrom(meta_graph_pb2.SignatureDef())
+    if has_signature:
+        signature = graph.signature_def["serving_default"]
+        signature.method_name = "tensorflow/serving/predict"
+        for name, (dtype, shape) in (inputs or {"x": (types_pb2.DT_FLOAT, [-1, 4])}).items():
+            _describe(signature.inputs[name], dtype, shape)
+        _describe(signature.outputs["y"], types_pb2.DT_FLOAT, [-1, 1])
+    content: bytes = saved_model.SerializeToString()
+    return content
+
+
+def _describe(tensor: Any, dtype: int, shape: list[int] | None) -> None:
+    tensor.dtype = dtype
+    if shape is None:
+        tensor.tensor_shape.unknown_rank = True
+    else:
+        for size in shape:
+            tensor.tensor_shape.dim.add(size=size)
+
+
+def model_files(folder: str = "", **graph: Any) -> dict[str, bytes]:
+    """Give the files of a whole SavedModel by path."""
+    top = f"{folder}/" if folder else ""
+    return {
+        f"{top}saved_model.pb": graph_file(**graph),
+        f"{top}variables/variables.index": b"index" + INDEX_MAGIC,
+        f"{top}variables/variables.data-00000-of-00001": b"weights",
+    }
+
+
+def as_zip(files: Mapping[str, bytes]) -> io.BytesIO:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path, content in files.items():
+            archive.writestr(path, content)
+    packed.seek(0)
+    return packed
+
+
+def as_tar_gz(files: Mapping[str, bytes]) -> io.BytesIO:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for path, content in files.items():
+            member = tarfile.TarInfo(path)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    packed.seek(0)
+    return packed
+
+
+def put_outputs(run: Run, files: Mapping[str, bytes]) -> None:
+    """Leave files among a run's outputs, as its processes do."""
+    from tests.factories import make_group
+
+    group = run.attempts.first() or make_group(run)
+    process = group.processes.first()
+    for path, content in files.items():
+        place = run_folder(run.pk) / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+        RunFile.objects.create(run=run, path=path, process=process, size_bytes=len(content))
