@@ -63,8 +63,11 @@ function wireConfirmations() {
       event.preventDefault();
       event.stopImmediatePropagation();
       if (!(await ask(asking))) return;
-      agreed.add(form);
-      form.requestSubmit(event.submitter);
+      // A live page may have drawn the form anew meanwhile.
+      const current = form.isConnected ? form : document.getElementById(form.id);
+      if (!current) return;
+      agreed.add(current);
+      current.requestSubmit(current === form ? event.submitter : null);
     },
     true,
   );

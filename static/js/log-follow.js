@@ -1,0 +1,29 @@
+// Joins a log view with the socket that feeds it.
+import { LiveSocket } from "./live-socket.js";
+import { LogView } from "./log-view.js";
+
+const STATES = {
+  connecting: "Connecting…",
+  open: "Live",
+  waiting: "Connection lost, trying again…",
+  refused: "Not connected. Reload the page to go on.",
+};
+
+// Gives the view and its socket; `onMessage` gets what is not a log.
+export function followLogs(element, onMessage = () => {}) {
+  const view = new LogView(element);
+  const socket = new LiveSocket(element.dataset.logStream, () => view.offsets());
+  const light = element.querySelector("[data-log-live]");
+  socket.addEventListener("state", ({ detail }) => {
+    light.textContent = STATES[detail];
+    light.dataset.logLive = detail;
+  });
+  socket.addEventListener("message", ({ detail }) => {
+    if (detail.type === "log") view.receive(detail);
+    else if (detail.type === "build") view.receive({ ...detail, process: "build" });
+    else onMessage(detail);
+  });
+  view.addEventListener("opened", () => socket.connect());
+  view.openHash(element.dataset.logSelected);
+  return { view, socket };
+}

@@ -1,0 +1,78 @@
+// A run's page: one socket feeds the head, the processes, the log and the charts.
+import { bytesWords, percentWords } from "./chart-data.js";
+import { MetricCharts, UsageCharts } from "./charts.js";
+import { LiveSocket } from "./live-socket.js";
+import { followLogs } from "./log-follow.js";
+import { setServerTime } from "./times.js";
+
+const HEAD_PAUSE_MS = 250;
+const WORDS = {
+  cpus: (value) => value.toFixed(2),
+  memory_bytes: bytesWords,
+  gpu: percentWords,
+};
+
+const page = document.querySelector("[data-run]");
+const usage = new Map(); // process -> the last sample, put back when the head is drawn anew
+let headTimer = 0;
+let lastSeq = -1;
+
+function refreshHead() {
+  headTimer ||= setTimeout(() => {
+    headTimer = 0;
+    htmx.trigger("#run-head", "trainyard:refresh");
+  }, HEAD_PAUSE_MS);
+}
+
+function showUsage() {
+  for (const [process, sample] of usage)
+    for (const [field, words] of Object.entries(WORDS)) {
+      const cell = document.querySelector(
+        `[data-process="${CSS.escape(process)}"] [data-usage="${field}"]`,
+      );
+      const value = sample[field];
+      if (cell && value !== null && value !== undefined) cell.textContent = words(value);
+    }
+}
+
+function receive(message, charts) {
+  switch (message.type) {
+    case "run.status":
+      setServerTime(message.at);
+      if (message.seq !== lastSeq) refreshHead();
+      lastSeq = message.seq;
+      charts?.changed();
+      break;
+    case "process.status":
+      refreshHead();
+      break;
+    case "usage":
+      usage.set(message.process, message);
+      showUsage();
+      if (charts instanceof UsageCharts) charts.changed();
+      break;
+    case "metrics":
+      if (charts instanceof MetricCharts) charts.changed();
+      break;
+  }
+}
+
+function start() {
+  const log = page.querySelector("[data-log]");
+  if (log) {
+    followLogs(log, (message) => receive(message));
+    return;
+  }
+  const element = page.querySelector("[data-charts]");
+  const Kind = element?.dataset.chartsSource === "usage" ? UsageCharts : MetricCharts;
+  const charts = element ? new Kind(element, page.dataset.api) : null;
+  charts?.load().catch(() => charts.changed());
+  const socket = new LiveSocket(page.dataset.stream);
+  socket.addEventListener("message", ({ detail }) => receive(detail, charts));
+  socket.connect();
+}
+
+document.body.addEventListener("htmx:afterSwap", (event) => {
+  if (event.detail.target.id === "run-head") showUsage();
+});
+start();
