@@ -69,7 +69,7 @@ class TokenForm(forms.Form):
             (Scope.ADMIN.value, "admin: also manage compute targets"),
         ],
         initial=Scope.WRITE.value,
-        help_text="A token never may more than your own role in a team.",
+        help_text="A token can do no more than your own role in a team allows.",
     )
     days = forms.TypedChoiceField(
         label="Expires",

@@ -1,0 +1,142 @@
+"""Every address there is, asked for by everyone who may not have it.
+
+The addresses come from the URL configuration, so a new page is tested from its first day. What is
+meant to be open stands in the tables below; anything else must be closed.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+from django.contrib.auth.models import User
+from django.http.response import HttpResponseBase
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from tests.factories import bearer, make_target
+from workspace.models import Team
+
+OPEN_TO_ALL = {
+    "",
+    "login/",
+    "logout/",
+    "invitations/<str:secret>/",
+    "api/v1/",
+    "api/v1/health",
+    "api/v1/openapi.json",
+    "api/v1/docs",
+}
+OPEN_TO_USERS = {
+    "account/",
+    "account/password/",
+    "account/tokens/<int:pk>/revoke/",
+    "teams/",
+    "api/v1/teams",
+}
+VIEWERS_MAY_POST = {"t/<slug:slug>/leave/"}
+SAMPLES = {"int": "1", "slug": "name", "str": "name", "path": "a/b", "uuid": "0" * 32}
+WRITES = ("post", "put", "patch", "delete")
+
+
+class Route(NamedTuple):
+    pattern: str
+    address: str
+
+    @property
+    def is_api(self) -> bool:
+        return self.pattern.startswith("api/")
+
+    @property
+    def names_a_team(self) -> bool:
+        return self.pattern.startswith(("t/<slug:slug>/", "api/v1/teams/<slug>/"))
+
+
+def routes_of(resolver: URLResolver, before: str = "") -> Iterator[Route]:
+    for entry in resolver.url_patterns:
+        pattern = before + str(entry.pattern)
+        if isinstance(entry, URLResolver):
+            yield from routes_of(entry, pattern)
+        elif isinstance(entry, URLPattern):
+            yield Route(pattern, sample_of(pattern))
+
+
+def sample_of(pattern: str) -> str:
+    """Fill a pattern in: the team `default`, and something of the right form for the rest."""
+    parts = []
+    for part in pattern.replace(">", "<").split("<")[1::2]:
+        kind, _, name = part.rpartition(":")
+        parts.append("default" if name == "slug" else SAMPLES[kind or "str"])
+    texts = pattern.replace(">", "<").split("<")[::2]
+    return "/" + "".join(
+        text + (parts[number] if number < len(parts) else "") for number, text in enumerate(texts)
+    )
+
+
+ROUTES = sorted(set(routes_of(get_resolver())))
+every_route = pytest.mark.parametrize(
+    "route", [route for route in ROUTES if route.pattern not in OPEN_TO_ALL], ids=str
+)
+every_route_of_a_team = pytest.mark.parametrize(
+    "route", [route for route in ROUTES if route.names_a_team], ids=str
+)
+
+
+def ask(client: Client, method: str, route: Route, user: User | None = None) -> HttpResponseBase:
+    """Ask as a page of the user would, or as their program where the route is of the API."""
+    if user is None or route.is_api:
+        headers = bearer(user) if user else {}
+        return client.generic(method.upper(), route.address, headers=headers)
+    client.force_login(user)
+    return client.generic(method.upper(), route.address)
+
+
+@pytest.fixture
+def target(team: Team) -> None:
+    make_target(team, "name")
+
+
+def test_every_route_is_in_a_table_or_names_a_team() -> None:
+    listed = OPEN_TO_ALL | OPEN_TO_USERS
+    unlisted = [r.pattern for r in ROUTES if not r.names_a_team and r.pattern not in listed]
+    assert unlisted == []
+
+
+@every_route
+@pytest.mark.parametrize("method", ["get", *WRITES])
+def test_nobody_gets_in_without_logging_in(
+    client: Client, team: Team, target: None, route: Route, method: str
+) -> None:
+    answer = ask(client, method, route)
+    if route.is_api:
+        assert answer.status_code in {401, 405}
+    else:
+        assert answer.status_code == 302
+        assert answer.headers["Location"].startswith("/login/?next=")
+
+
+@every_route_of_a_team
+@pytest.mark.parametrize("method", ["get", *WRITES])
+def test_a_stranger_finds_nothing_of_a_team(
+    client: Client, team: Team, target: None, charlie: User, route: Route, method: str
+) -> None:
+    answer = ask(client, method, route, charlie)
+    assert answer.status_code == 404 or (route.is_api and answer.status_code == 405)
+
+
+@every_route_of_a_team
+@pytest.mark.parametrize("method", WRITES)
+def test_a_viewer_changes_nothing(
+    client: Client, team: Team, target: None, vera: User, route: Route, method: str
+) -> None:
+    if route.pattern in VIEWERS_MAY_POST:
+        return
+    answer = ask(client, method, route, vera)
+    assert answer.status_code in {403, 405}
+
+
+@every_route_of_a_team
+def test_no_page_of_a_team_breaks_for_those_who_may_see_it(
+    client: Client, team: Team, target: None, vera: User, alice: User, route: Route
+) -> None:
+    for user in (vera, alice):
+        assert ask(client, "get", route, user).status_code < 500
