@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.utils import timezone
 
+from runs.config import RunConfig
 from runs.models import Process, ProcessGroup, Run, Snapshot
 from runs.states import ProcessState, RunStatus
 from workspace.models import (
@@ -114,12 +115,9 @@ def make_run(
         "snapshot": fields.get("snapshot") or make_snapshot(team, by),
         "created_by": by,
         "status": status,
-        "config": {
-            "experiment": experiment.name,
-            "compute_target": target.name,
-            "entry_script": "train.py",
-            "framework_version": "2.21",
-        },
+        "config": RunConfig(
+            experiment=experiment.name, compute_target=target.name, entry_script="train.py"
+        ).to_json(),
     }
     return Run.objects.create(team=team, **{**defaults, **fields})
 

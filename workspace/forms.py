@@ -19,6 +19,13 @@ def add_errors(form: forms.Form, refusal: DomainError) -> None:
         form.add_error(error.field if error.field in form.fields else None, error.message)
 
 
+class Form(forms.Form):
+    """A form whose labels stand above their fields, so that they need no colon."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"label_suffix": "", **kwargs})
+
+
 def _password(label: str, *, autocomplete: str, help_text: str = "") -> forms.CharField:
     return forms.CharField(
         label=label,
@@ -29,12 +36,12 @@ def _password(label: str, *, autocomplete: str, help_text: str = "") -> forms.Ch
     )
 
 
-class LoginForm(forms.Form):
+class LoginForm(Form):
     username = UsernameField(label="User name", max_length=150)
     password = _password("Password", autocomplete="current-password")
 
 
-class _NewPassword(forms.Form):
+class _NewPassword(Form):
     password = _password(
         "New password", autocomplete="new-password", help_text="At least 8 characters."
     )
@@ -60,7 +67,7 @@ class PasswordForm(_NewPassword):
     field_order = ("current", "password", "again")
 
 
-class TokenForm(forms.Form):
+class TokenForm(Form):
     name = forms.CharField(max_length=100, help_text="What it is for, such as CI or laptop.")
     scope = forms.ChoiceField(
         choices=[
@@ -81,11 +88,11 @@ class TokenForm(forms.Form):
     )
 
 
-class RoleForm(forms.Form):
+class RoleForm(Form):
     role = forms.ChoiceField(choices=Role.choices, initial=Role.MEMBER.value)
 
 
-class TeamForm(forms.Form):
+class TeamForm(Form):
     """A new team."""
 
     name = forms.CharField(max_length=100)
@@ -97,7 +104,7 @@ class TeamForm(forms.Form):
     )
 
 
-class TeamSettingsForm(forms.Form):
+class TeamSettingsForm(Form):
     """A team's name and limits, in the units that people think in."""
 
     name = forms.CharField(max_length=100)
@@ -124,7 +131,7 @@ class TeamSettingsForm(forms.Form):
         }
 
 
-class TargetForm(forms.Form):
+class TargetForm(Form):
     """What may be changed on a compute target."""
 
     max_processes = forms.IntegerField(

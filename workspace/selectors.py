@@ -110,6 +110,13 @@ class TargetState:
     def use_problem(self) -> str:
         return local_use_problem(self.target)
 
+    @property
+    def word(self) -> str:
+        """Say in one word whether runs start here."""
+        if self.target.is_paused:
+            return "paused"
+        return "off" if self.use_problem else "open"
+
 
 def target_state(target: ComputeTarget) -> TargetState:
     """Ask a target's backend for its nodes; what it cannot tell is told as `trouble`."""
