@@ -168,14 +168,20 @@ def sentence_of(event: RunEvent) -> str:
     return f"{what}: {words}." if words else f"{what}."
 
 
-def configuration_rows(config: RunConfig) -> list[tuple[str, Any]]:
+def configuration_rows(config: RunConfig) -> list[tuple[str, str]]:
     """Give the names and values of a configuration that say something."""
     return [
-        (name, value)
+        (name, _in_words(value))
         for name, value in config.to_json().items()
         if value not in (None, "", [], (), {})
         and name not in {"script_params", "environment_variables", "distributed_training"}
     ]
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def tree_of(files: Iterable[tuple[str, int]]) -> Folder:

@@ -15,6 +15,12 @@ function colour(element, name) {
   return value;
 }
 
+function clockWords(_, times, __, ___, step) {
+  const form = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+  const clock = new Intl.DateTimeFormat("en", step < 60 ? { ...form, second: "2-digit" } : form);
+  return times.map((time) => clock.format(time * 1000));
+}
+
 export class Chart {
   #plot = null;
   #lines = []; // [{name, xs, ys, odd}]
@@ -112,7 +118,7 @@ export class Chart {
         y: { distr: this.logScale ? 3 : 1 },
       },
       axes: [
-        { ...axis, size: 28 },
+        { ...axis, size: 28, ...(this.isTime && { values: clockWords }) },
         { ...axis, size: 62, values: (_, values) => values.map((y) => (y === null ? "" : this.words(y))) },
       ],
       series: [{}, ...series],
