@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.http import HttpRequest
 from ninja.security import HttpBearer, SessionAuth
 
-from workspace.errors import Forbidden
+from workspace.errors import Forbidden, NotFound
 from workspace.middleware import HAS_ONE_TIME_PASSWORD
 from workspace.models import Role, Scope
 from workspace.selectors import membership_for
@@ -21,7 +21,11 @@ SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 def check_team(request: HttpRequest, user: User, *, admin: bool) -> None:
     """Refuse a caller whose role in the team that the path names is too small."""
-    slug = request.resolver_match.kwargs.get("slug") if request.resolver_match else None
+    names = request.resolver_match.kwargs if request.resolver_match else {}
+    if any("\0" in str(name) for name in names.values()):
+        # PostgreSQL takes no NUL in a text, not even to look for it.
+        raise NotFound("There is nothing at this address.")
+    slug = names.get("slug")
     if slug is None:
         return
     reads = Role.VIEWER if request.method in SAFE_METHODS else Role.MEMBER

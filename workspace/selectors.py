@@ -39,8 +39,7 @@ def membership_for(user: User | AnonymousUser, slug: str, role: Role = Role.VIEW
 
     A stranger cannot tell a team of others from one that does not exist.
     """
-    # PostgreSQL takes no NUL in a text, not even to look for it.
-    found = memberships_of(user).filter(team__slug=slug.replace("\0", "?")).first()
+    found = memberships_of(user).filter(team__slug=slug).first()
     if found is None:
         raise NotFound(f"There is no team {slug!r} that you belong to.")
     if not Role(found.role).covers(role):

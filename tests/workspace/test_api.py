@@ -105,6 +105,10 @@ def test_a_stranger_hears_nothing_of_a_team_however_they_ask(
     assert_problem(client.get("/api/v1/teams/no%00ne/targets", headers=headers), 404)
 
 
+def test_a_name_with_a_nul_is_not_found(client: Client, alice: User) -> None:
+    assert_problem(send(client, "DELETE", f"{TARGETS}/a%00b", None, alice), 404)
+
+
 def test_an_admin_makes_changes_and_deletes_a_target(client: Client, alice: User) -> None:
     made = send(client, "POST", TARGETS, {"name": "second", "max_processes": 8}, alice)
     assert made.status_code == 201
