@@ -59,6 +59,7 @@ def import_everything() -> None:
 
 def start_parts(launcher: Launcher, listener: socket.socket) -> bool:
     if not launcher.run_through(Part("database", prepare_database)):
+        launcher.say("The database could not be prepared, so nothing was started.")
         return False
     if settings.HAS_OWN_BROKER:
         settings.BROKER_SOCKET.parent.mkdir(mode=0o700, exist_ok=True)

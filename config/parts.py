@@ -49,6 +49,7 @@ def run_broker() -> None:
         "appendonly": "yes",
         "save": "",
         "loglevel": "warning",
+        "logfile": "valkey.log",
         "daemonize": "no",
     }
     binary = str(get_binary_path())
