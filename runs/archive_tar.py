@@ -7,7 +7,7 @@ memory.
 import gzip
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import IO
 
 from runs.archive_listing import Listing, Member, Meter, damaged
 from runs.blobs import Readable
@@ -37,7 +37,7 @@ Content = Iterator[tuple[Member, Readable]]
 
 
 def scan(
-    file: BinaryIO, meter: Meter, *, compressed: bool
+    file: IO[bytes], meter: Meter, *, compressed: bool
 ) -> tuple[Listing, Callable[[Collection[str]], Content]]:
     """Give what the archive holds, having read it once, and a reader of the contents."""
     listing = Listing()
@@ -71,7 +71,7 @@ def begins(start: bytes) -> bool:
 class _Stream:
     """The unpacked bytes of the archive, counted as they come out."""
 
-    def __init__(self, file: BinaryIO, meter: Meter, *, compressed: bool) -> None:
+    def __init__(self, file: IO[bytes], meter: Meter, *, compressed: bool) -> None:
         file.seek(0)
         self._file: Readable = gzip.GzipFile(fileobj=file) if compressed else file
         self._meter = meter

@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from struct import Struct
-from typing import BinaryIO
+from typing import IO
 
 from runs.archive_listing import MAX_ENTRIES, Listing, Member, Meter, damaged
 from runs.blobs import Readable
@@ -45,7 +45,7 @@ class _Directory:
 
 
 def scan(
-    file: BinaryIO, size: int, meter: Meter
+    file: IO[bytes], size: int, meter: Meter
 ) -> tuple[Listing, Callable[[Collection[str]], Iterator[tuple[Member, Readable]]]]:
     """Give what the directory lists, and a reader of the contents."""
     directory = _find_directory(file, size)
@@ -103,7 +103,7 @@ def _kind_in_words(mode: int) -> str:
     }.get(stat.S_IFMT(mode), "of an unknown kind")
 
 
-def _find_directory(file: BinaryIO, size: int) -> _Directory:
+def _find_directory(file: IO[bytes], size: int) -> _Directory:
     tail_size = min(size, END.size + 0xFFFF)
     file.seek(size - tail_size)
     tail = file.read(tail_size)
@@ -132,7 +132,7 @@ def _find_directory(file: BinaryIO, size: int) -> _Directory:
     return _Directory(count, length, start)
 
 
-def _zip64_end(file: BinaryIO, end_at: int) -> tuple[int, int, int, int]:
+def _zip64_end(file: IO[bytes], end_at: int) -> tuple[int, int, int, int]:
     if end_at < END64_LOCATOR.size:
         raise damaged("Its directory is damaged.")
     file.seek(end_at - END64_LOCATOR.size)
@@ -146,7 +146,7 @@ def _zip64_end(file: BinaryIO, end_at: int) -> tuple[int, int, int, int]:
     return count, length, start, at
 
 
-def _central_entries(file: BinaryIO, directory: _Directory) -> Iterator[tuple[_Entry, int, int]]:
+def _central_entries(file: IO[bytes], directory: _Directory) -> Iterator[tuple[_Entry, int, int]]:
     """Give every entry with its flags and its Unix mode (0 where it has none)."""
     file.seek(directory.start)
     data = file.read(directory.size)
@@ -224,7 +224,7 @@ def _zip64_sizes(
     raise damaged(f"{shown(name)}: its size is missing.")
 
 
-def _data_start(file: BinaryIO, entry: _Entry) -> int:
+def _data_start(file: IO[bytes], entry: _Entry) -> int:
     """Give where an entry's bytes begin, having held its two headers against each other."""
     file.seek(entry.start)
     header = file.read(LOCAL.size)
@@ -236,7 +236,7 @@ def _data_start(file: BinaryIO, entry: _Entry) -> int:
     return int(entry.start + LOCAL.size + name_size + extra_size)
 
 
-def _end_of_data(file: BinaryIO, entry: _Entry) -> int:
+def _end_of_data(file: IO[bytes], entry: _Entry) -> int:
     return _data_start(file, entry) + entry.packed
 
 
@@ -254,7 +254,7 @@ def _refuse_overlaps(spans: list[tuple[int, int]], directory_start: int) -> None
 class _Content:
     """The bytes of one entry, unpacked as they are read and counted against what was said."""
 
-    def __init__(self, file: BinaryIO, entry: _Entry, meter: Meter) -> None:
+    def __init__(self, file: IO[bytes], entry: _Entry, meter: Meter) -> None:
         self._file = file
         self._entry = entry
         self._meter = meter

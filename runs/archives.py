@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from gzip import BadGzipFile
-from typing import BinaryIO
+from typing import IO
 
 from runs import archive_tar, archive_zip
 from runs.archive_listing import Member, Meter, damaged
@@ -77,7 +77,7 @@ class _InWords:
             return self.content.read(size)
 
 
-def open_archive(file: BinaryIO, filename: str, *, max_unpacked_bytes: int) -> Archive:
+def open_archive(file: IO[bytes], filename: str, *, max_unpacked_bytes: int) -> Archive:
     """Read an archive's table of contents and check every entry of it.
 
     Raises Invalid, naming every entry that cannot be used, or TooLarge.
@@ -106,7 +106,7 @@ def open_archive(file: BinaryIO, filename: str, *, max_unpacked_bytes: int) -> A
     return Archive(kind, tuple(listing.files), reader)
 
 
-def _kind_of(file: BinaryIO, filename: str) -> Kind:
+def _kind_of(file: IO[bytes], filename: str) -> Kind:
     """Tell what a file is by its first bytes, and refuse a name that says otherwise."""
     file.seek(0)
     start = file.read(512)

@@ -157,18 +157,22 @@ def check_added_files(team: Team, manifest: Manifest) -> None:
     """Refuse more added or changed files than the team allows, naming the largest of them."""
     if len(manifest.entries) <= team.snapshot_max_files:
         return
-    known = _known_digests(team)
+    known = known_digests(team)
     added = [(entry.path, entry.size) for entry in manifest.entries if entry.digest not in known]
     if len(added) > team.snapshot_max_files:
-        raise TooLarge(
-            f"{len(added):,} files are new or changed; {team.name} allows"
-            f" {team.snapshot_max_files:,} in one upload. Leave files out with an .amlignore file,"
-            f" or ask an admin of the team for more. Largest: {_listed(largest(added))}.",
-            errors=_as_errors(largest(added)),
-        )
+        raise added_files_problem(team, added)
 
 
-def _known_digests(team: Team) -> set[str]:
+def added_files_problem(team: Team, added: list[tuple[str, int]]) -> TooLarge:
+    return TooLarge(
+        f"{len(added):,} files are new or changed; {team.name} allows"
+        f" {team.snapshot_max_files:,} in one upload. Leave files out with an .amlignore file,"
+        f" or ask an admin of the team for more. Largest: {_listed(largest(added))}.",
+        errors=_as_errors(largest(added)),
+    )
+
+
+def known_digests(team: Team) -> set[str]:
     """Give the digests of all files in the team's latest snapshots."""
     store = store_for(team)
     known: set[str] = set()
