@@ -1,6 +1,7 @@
 """Turn a run into rows and plans: its environment, its processes, what a backend starts."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from django.conf import settings
 from django.db import transaction
@@ -52,7 +53,9 @@ def create_group(run: Run, environment: Environment) -> ProcessGroup:
     addresses = {
         name: found[0] for name, found in backend_for(run.target).addresses(bare).items() if found
     }
-    facts = Facts(str(run.number), str(checkpoint_dir(run)))
+    checkpoints = checkpoint_dir(run)
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    facts = Facts(str(run.number), str(checkpoints))
     with transaction.atomic():
         group = ProcessGroup.objects.create(
             label=label,
@@ -87,6 +90,8 @@ def create_group(run: Run, environment: Environment) -> ProcessGroup:
 def plan_of(group: ProcessGroup) -> GroupPlan:
     """Give what a backend needs to start a group, the same every time."""
     processes = list(group.processes.all())
+    if group.environment is None:
+        raise BackendError(f"The environment of {group.label} was removed.")
     return GroupPlan(
         group.label,
         group.environment.reference,
@@ -95,8 +100,9 @@ def plan_of(group: ProcessGroup) -> GroupPlan:
     )
 
 
-def checkpoint_dir(run: Run) -> object:
-    return settings.TRAINYARD_HOME / "runs" / str(run.pk) / "checkpoints"
+def checkpoint_dir(run: Run) -> Path:
+    """Give the folder that all processes of a run share, kept across its attempts."""
+    return Path(settings.TRAINYARD_HOME) / "runs" / str(run.pk) / "checkpoints"
 
 
 def _process_plan(group: ProcessGroup, process: Process) -> ProcessPlan:
