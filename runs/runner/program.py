@@ -1,148 +1,108 @@
-"""Start the program, see how it ends, and leave nothing of it behind."""
+"""Start the program, and leave nothing of it behind."""
+
+from __future__ import annotations
 
 import ctypes
 import os
 import signal
-import subprocess
+import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+
+from runs.runner import procfs
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
-TAIL_BYTES = 4096
-MEMORY_MARKS = (b"MemoryError", b"std::bad_alloc")
+NOT_FOUND = 127
+CLEAN_UP_SECONDS = 10.0
 _libc = ctypes.CDLL(None)
 
 
-@dataclass(frozen=True)
-class Ending:
-    """How a program ended; a death by signal N has exit code 128 + N."""
-
-    exit_code: int
-    reason: str = ""
-    out_of_memory: bool = False
+class CannotStart(Exception):
+    """The program could not be started; the text says why."""
 
 
-class Program:
-    """The user's program with all that it starts. Its output goes straight to the spool file."""
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent ends."""
+    _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
-    def __init__(
-        self, command: Sequence[str], environment: Mapping[str, str], work: Path, spool: Path
-    ) -> None:
-        _libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
-        self.spool = spool
-        self.stopped = False
-        self.overrun = ""
-        output = os.open(spool, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+def start(command: Sequence[str], environment: Mapping[str, str], work: str, spool: str) -> int:
+    """Start the program in a session of its own, writing to the spool, and give its number.
+
+    It is killed when this thread ends. No other thread may be running yet.
+    """
+    runner = os.getpid()
+    told, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
         try:
-            self._child = subprocess.Popen(  # noqa: S603
-                list(command),
-                cwd=work,
-                env=dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                preexec_fn=_die_with_parent,
-            )
+            _become(command, environment, work, spool, runner)
+        except BaseException as error:
+            os.write(tell, str(error).encode("utf-8", "replace")[:2000])
         finally:
-            os.close(output)
-        self.pid = self._child.pid
-
-    def wait(self) -> Ending:
-        """Wait for the program, then end everything it left running."""
-        code = self._child.wait()
-        for pid in self._others():
-            _signal(pid, signal.SIGKILL)
-        while _reap_one():
-            pass
-        if self.overrun:
-            return Ending(137, self.overrun, out_of_memory=True)
-        if code >= 0:
-            return Ending(code, "", code != 0 and self._tail_tells_of_memory())
-        name = signal.Signals(-code).name
-        reason = f"was killed by signal {-code} ({name})"
-        if self.stopped:
-            reason = f"was stopped ({name})"
-        return Ending(128 - code, reason, self._tail_tells_of_memory())
-
-    def stop(self, grace_seconds: float) -> None:
-        """Ask the program to end, and end it by force when the grace has passed."""
-        self.stopped = True
-        self._signal_group(signal.SIGTERM)
-        deadline = time.monotonic() + grace_seconds
-        while time.monotonic() < deadline and self._child.returncode is None:
-            time.sleep(0.05)
-        self.kill()
-
-    def kill(self) -> None:
-        if self._child.returncode is None:
-            self._signal_group(signal.SIGKILL)
-            for pid in self._others():
-                _signal(pid, signal.SIGKILL)
-
-    def overran(self, reason: str) -> None:
-        """End the program for having used more memory than it may."""
-        self.overrun = reason
-        self.kill()
-
-    def tree(self) -> list[int]:
-        return [self.pid, *self._others()]
-
-    def _others(self) -> list[int]:
-        """List what descends from this runner, the program itself left out."""
-        return [pid for pid in _descendants(os.getpid()) if pid != self.pid]
-
-    def _signal_group(self, number: int) -> None:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, number)
-
-    def _tail_tells_of_memory(self) -> bool:
-        with open(self.spool, "rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
-            tail = file.read()
-        return any(mark in tail for mark in MEMORY_MARKS)
+            os._exit(NOT_FOUND)
+    os.close(tell)
+    with open(told, "rb") as answer:
+        problem = answer.read()
+    if problem:
+        os.waitpid(child, 0)
+        raise CannotStart(problem.decode("utf-8", "replace"))
+    return child
 
 
-def _die_with_parent() -> None:
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+def _become(
+    command: Sequence[str], environment: Mapping[str, str], work: str, spool: str, runner: int
+) -> None:
+    os.setsid()
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != runner:
+        os._exit(128 + signal.SIGKILL)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    output = os.open(spool, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.chdir(work)
+    os.execvpe(command[0], list(command), dict(environment))  # noqa: S606 - no shell is wanted
 
 
-def _signal(pid: int, number: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.kill(pid, number)
-
-
-def _reap_one() -> bool:
-    """Take in one orphan that has ended; False when no child is left."""
+def signal_group(child: int, number: int) -> None:
+    """Signal the program and all in its process group."""
     try:
-        pid, _ = os.waitpid(-1, os.WNOHANG)
-    except ChildProcessError:
-        return False
-    if pid == 0:
-        time.sleep(0.005)
-    return True
+        os.killpg(child, number)
+    except (ProcessLookupError, PermissionError):
+        return
 
 
-def _descendants(pid: int) -> Iterator[int]:
-    for task in _listing(f"/proc/{pid}/task"):
-        for child in _words(f"/proc/{pid}/task/{task}/children"):
-            yield int(child)
-            yield from _descendants(int(child))
+def kill_all() -> dict[int, int]:
+    """Kill and take in all that descends from this runner; gives wait statuses as `reap` does."""
+    deadline = time.monotonic() + CLEAN_UP_SECONDS
+    pause = 0.001
+    ended = reap()
+    while left := procfs.descendants(os.getpid()):
+        for process in left:
+            procfs.send(process, signal.SIGKILL)
+        ended.update(reap())
+        if time.monotonic() > deadline:
+            numbers = ", ".join(str(process.pid) for process in left)
+            sys.stderr.write(f"cannot be killed: {numbers}\n")
+            break
+        time.sleep(pause)
+        pause = min(pause * 2, 0.05)
+    return ended
 
 
-def _listing(path: str) -> list[str]:
-    try:
-        return os.listdir(path)
-    except OSError:
-        return []
-
-
-def _words(path: str) -> list[str]:
-    try:
-        return Path(path).read_text().split()
-    except OSError:
-        return []
+def reap() -> dict[int, int]:
+    """Take in the children that have ended; gives the wait status of each by its number."""
+    ended: dict[int, int] = {}
+    while True:
+        try:
+            child, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return ended
+        if child == 0:
+            return ended
+        ended[child] = status

@@ -75,6 +75,15 @@ class GroupPlan:
     addresses: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class BuiltEnvironment:
+    """An environment that is ready: its reference, exact package versions, and size on disk."""
+
+    reference: str
+    packages: Mapping[str, str]
+    size_bytes: int
+
+
 class SightingState(StrEnum):
     ALIVE = "alive"
     EXITED = "exited"
@@ -97,11 +106,19 @@ class Backend(Protocol):
         """Give the capacity and health of every node."""
         ...
 
-    def prepare(self, spec: Mapping[str, Any], log: Callable[[bytes], None]) -> str:
-        """Make the environment and give a reference to it; its log goes to `log` as it comes.
+    def prepare(self, spec: Mapping[str, Any], log: Callable[[bytes], Any]) -> BuiltEnvironment:
+        """Make the environment that `spec` describes; its log goes to `log` as it comes.
 
         Raises EnvironmentFailed with the resolver's own words.
         """
+        ...
+
+    def has_environment(self, reference: str) -> bool:
+        """Say whether an environment that was prepared is still there."""
+        ...
+
+    def discard(self, reference: str) -> None:
+        """Remove an environment that nothing uses."""
         ...
 
     def addresses(self, plan: GroupPlan) -> Mapping[str, Sequence[str]]:
@@ -120,6 +137,10 @@ class Backend(Protocol):
 
     def kill(self, group_id: str) -> None:
         """End every process of the group at once, runners and stray descendants included."""
+        ...
+
+    def salvage(self, group_id: str, names: Sequence[str]) -> Sequence[str]:
+        """Ship what dead runners left unsent; give the names for which that still goes on."""
         ...
 
     def remove(self, group_id: str) -> None:

@@ -1,0 +1,239 @@
+"""One process of a group from its start to its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from types import FrameType
+from typing import Any
+
+from runs.runner import procfs, program
+from runs.runner.ending import KILLED, Ending, ending_of, out_of_grace, over_limit
+from runs.runner.files import FileShipper
+from runs.runner.folder import Folder, mark, read_json, write_json
+from runs.runner.line import Line
+from runs.runner.meter import GpuMeter, Meter
+from runs.runner.shipping import LogShipper
+from runs.runner.source import unpack
+from runs.runner.wire import Fenced, Unreachable
+
+BARRIER_PAUSES = (0.02, 0.05, 0.1, 0.2)
+MEASURE_SECONDS = 1.0
+MEMORY_SECONDS = 0.2
+STOPPED = 128 + int(signal.SIGTERM)
+HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1)
+RUNNERS_OWN = ("TRAINYARD_URL", "TRAINYARD_PROCESS_TOKEN")
+
+
+class Stopped(Exception):
+    """The runner was told to stop before the program started."""
+
+
+class Session:
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+        settings = read_json(folder.settings)
+        if settings is None:
+            raise FileNotFoundError(folder.settings)
+        self._settings = settings
+        self._line = Line(settings["url"], settings["token"], settings["ca_bundle"])
+        self._wire = self._line.open()
+        self._spec: dict[str, Any] = {}
+        self._over = threading.Event()
+        self._meter = Meter()
+        self._logs: LogShipper | None = None
+        self._files: FileShipper | None = None
+
+    def run(self) -> None:
+        """Fetch the source, wait for the others, run the program, ship what it leaves."""
+        program.adopt_orphans()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _stop)
+        try:
+            self._prepare()
+            self._pass_barrier()
+            signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+        except Stopped:
+            signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+            self._wire.close()
+            self._deliver(Ending(STOPPED, "was stopped before it started"))
+            return
+        mark(self.folder.launched)
+        command = self._spec["command"]
+        try:
+            child = program.start(command, self._variables(), self.folder.work, self.folder.spool)
+        except program.CannotStart as problem:
+            self._note(f"cannot start {command[0]}: {problem}")
+            self._deliver(Ending(program.NOT_FOUND, f"could not start {command[0]}: {problem}"))
+            return
+        self._start_shipping()
+        threading.Thread(target=self._beat, args=(child,), name="beat", daemon=True).start()
+        self._deliver(self._wait(child))
+
+    def finish(self) -> None:
+        """Ship what a runner that was killed left behind, once nothing of its program lives."""
+        own = f"TRAINYARD_RUNNER_DIR={self.folder.path}\0".encode()
+        while strays := procfs.carrying(own):
+            for stray in strays:
+                procfs.send(stray, signal.SIGKILL)
+            time.sleep(0.01)
+        self._spec = read_json(self.folder.spec) or {}
+        recorded = read_json(self.folder.ending)
+        if recorded:
+            ending = Ending(recorded["exit_code"], recorded["reason"])
+            ending.out_of_memory = recorded["out_of_memory"]
+        else:
+            was_launched = os.path.exists(self.folder.launched)
+            how = (
+                "was killed with its runner"
+                if was_launched
+                else "never started: its runner was killed"
+            )
+            ending = Ending(KILLED, how)
+        self._deliver(ending, is_resumed=True)
+
+    def _prepare(self) -> None:
+        self._spec = self._line.call(self._wire, "GET", "spec")
+        write_json(self.folder.spec, self._spec)
+        for name in ("outputs", *self._spec["watch"]):
+            os.makedirs(os.path.join(self.folder.work, name), exist_ok=True)
+        if self._spec["source"]:
+            self._line.insist(self._fetch_source)
+
+    def _fetch_source(self) -> None:
+        source = self._wire.download("source")
+        try:
+            unpack(source.read, self.folder.work)
+        except OSError as error:
+            self._wire.close()
+            raise Unreachable(f"GET source: {error}") from error
+
+    def _pass_barrier(self) -> None:
+        """Report that all is in place, and wait until it is so everywhere."""
+        ready = {"pid": os.getpid(), "host": os.uname().nodename}
+        answer = self._line.call(self._wire, "POST", "ready", ready)
+        waits = 0
+        while not answer["go"]:
+            if answer["stop"]:
+                raise Stopped
+            time.sleep(BARRIER_PAUSES[min(waits, len(BARRIER_PAUSES) - 1)])
+            waits += 1
+            beat = {"state": "ready", "usage": None, "log_size": 0}
+            answer = self._line.call(self._wire, "POST", "beat", beat)
+
+    def _variables(self) -> dict[str, str]:
+        """Give the program's environment: ours, the target's, then what the run asked for."""
+        variables = {k: v for k, v in os.environ.items() if k not in RUNNERS_OWN}
+        binaries = self._settings["bin"]
+        if binaries:
+            variables["VIRTUAL_ENV"] = os.path.dirname(binaries)
+            variables["PATH"] = f"{binaries}:{variables.get('PATH', os.defpath)}"
+        variables["PYTHONUNBUFFERED"] = "1"
+        variables["CUDA_VISIBLE_DEVICES"] = ",".join(self._settings["gpus"])
+        variables.update(self._settings["environment"])
+        variables.update(self._spec["environment"])
+        variables["TRAINYARD_RUNNER_DIR"] = self.folder.path
+        variables["TRAINYARD_GROUP"] = self._settings["group"]
+        variables["TRAINYARD_PROCESS"] = self._settings["name"]
+        return variables
+
+    def _start_shipping(self, *, is_resumed: bool = False) -> None:
+        mark(self.folder.spool)
+        self._logs = LogShipper(self._line, self.folder.spool, is_resumed=is_resumed)
+        self._files = FileShipper(
+            self._line,
+            self.folder.work,
+            watch=self._spec.get("watch", ["logs"]),
+            outputs=self._spec.get("outputs", True),
+            is_resumed=is_resumed,
+            note=self._note,
+        )
+        self._logs.start()
+        self._files.start()
+
+    def _wait(self, child: int) -> Ending:
+        """Wait for the program, and end it when it is told to stop or takes too much memory."""
+        limit = self._spec.get("memory_bytes")
+        every = MEMORY_SECONDS if limit else MEASURE_SECONDS
+        forced: Ending | None = None
+        kill_at, measured_at, kernel_kills = float("inf"), float("-inf"), procfs.oom_kills()
+        while True:
+            ended = program.reap()
+            if child in ended:
+                break
+            now = time.monotonic()
+            if now - measured_at >= MEASURE_SECONDS:
+                self._meter.measure()
+                measured_at, kernel_kills = now, procfs.oom_kills()
+            if limit and (used := self._meter.memory()) > limit:
+                forced = over_limit(used, limit)
+            elif now >= kill_at:
+                forced = out_of_grace(self._grace_seconds())
+            if forced or self._line.is_fenced.is_set():
+                ended = program.kill_all()
+                break
+            signalled = signal.sigtimedwait(HANDLED, max(0.0, min(every, kill_at - now)))
+            if signalled and signalled.si_signo in (signal.SIGTERM, signal.SIGINT):
+                kill_at = min(kill_at, time.monotonic() + self._grace_seconds())
+                program.signal_group(child, signal.SIGTERM)
+        kernel_killed = procfs.oom_kills() > kernel_kills
+        ended.update(program.kill_all())
+        if forced or child not in ended:
+            return forced or Ending(KILLED, "was killed")
+        return ending_of(ended[child], self.folder.spool, kernel_killed=kernel_killed)
+
+    def _grace_seconds(self) -> float:
+        """Give the grace that whoever stops us left in the folder, or the group's own."""
+        try:
+            with open(self.folder.grace, encoding="ascii") as file:
+                return float(file.read())
+        except (FileNotFoundError, ValueError):
+            return float(self._spec["grace_seconds"])
+
+    def _beat(self, child: int) -> None:
+        """Report life and usage, and pass on what the answers ask for."""
+        wire = self._line.open()
+        gpus = GpuMeter(self._settings["gpus"])
+        try:
+            self._line.call(wire, "POST", "started", {"pid": child})
+            while not self._over.wait(self._spec["heartbeat_seconds"]):
+                usage = {**self._meter.usage, **gpus.usage()}
+                size = os.stat(self.folder.spool).st_size
+                beat = {"state": "running", "usage": usage, "log_size": size}
+                answer = self._line.call(wire, "POST", "beat", beat)
+                if answer["stop"]:
+                    os.kill(os.getpid(), signal.SIGTERM)
+        except Fenced:
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    def _deliver(self, ending: Ending, *, is_resumed: bool = False) -> None:
+        """Write down how it ended, so that it is known whatever happens next; ship and report."""
+        self._over.set()
+        self._line.set_deadline()
+        if self._logs is None or self._files is None:
+            self._start_shipping(is_resumed=is_resumed)
+        if self._logs is None or self._files is None:
+            raise RuntimeError("nothing ships the log")
+        size = os.stat(self.folder.spool).st_size
+        record = {**vars(ending), "log_size": size}
+        write_json(self.folder.ending, record)
+        self._files.end()
+        self._line.call(self._wire, "POST", "exit", record)
+        self._files.finish()
+        self._logs.finish()
+        self._line.call(self._wire, "POST", "collected")
+        mark(self.folder.collected)
+
+    def _note(self, text: str) -> None:
+        """Say something to the user, in the log of the process."""
+        with open(self.folder.spool, "ab") as spool:
+            spool.write(f"[trainyard] {text}\n".encode())
+        sys.stderr.write(f"{text}\n")
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)
+    raise Stopped

@@ -1,0 +1,168 @@
+"""What a runner ships: the log, files that grow, outputs; through the restarts of the web."""
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.runner.stage import Group, one
+from tests.runner.web import FakeWeb, spec, until
+
+
+def numbered(count: int) -> bytes:
+    return b"".join(b"line %d\n" % number for number in range(count))
+
+
+def tar_of(files: dict[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("is_chunked", [True, False])
+def test_the_source_is_the_working_directory(yard: Path, web: FakeWeb, is_chunked: bool) -> None:
+    web.chunked_source = is_chunked
+    long_name = f"deep/{'long' * 40}/data.txt"
+    group = Group(yard, web, [spec(["python", "train.py", long_name], source=True)])
+    group.told[0].source = tar_of(
+        {"train.py": b"import sys; print(open(sys.argv[1]).read())", long_name: b"x" * 5000}
+    )
+    group.start()
+    group.until_collected()
+    assert group.told[0].log == b"x" * 5000 + b"\n"
+
+
+def test_many_lines_come_whole_and_in_order(yard: Path, web: FakeWeb) -> None:
+    script = "for number in range(200_000): print('line', number)"
+    group, told = one(yard, web, script, environment={"PYTHONUNBUFFERED": ""})
+    group.until_collected()
+    assert told.log == numbered(200_000)
+
+
+def test_a_line_without_an_end_is_shown_soon(yard: Path, web: FakeWeb) -> None:
+    group, told = one(yard, web, "import time; print('50%', end='', flush=True); time.sleep(60)")
+    until(lambda: told.log == b"50%")
+    group.backend.kill(group.label)
+
+
+def test_no_line_is_lost_or_doubled_when_answers_fail(yard: Path, web: FakeWeb) -> None:
+    answers = iter(range(10**9))
+
+    def trouble(process: str, path: str) -> int | None:
+        return 503 if next(answers) % 3 == 1 else None
+
+    web.trouble = trouble
+    script = "import time\nfor n in range(300): print('line', n, flush=True); time.sleep(0.003)"
+    group, told = one(yard, web, script)
+    group.until_collected()
+    assert told.log == numbered(300)
+    assert told.ending is not None
+
+
+def test_a_web_process_that_is_away_stops_nothing_and_misses_nothing(
+    yard: Path, web: FakeWeb
+) -> None:
+    script = "import time\nfor n in range(150): print('line', n, flush=True); time.sleep(0.01)"
+    group, told = one(yard, web, script)
+    until(lambda: len(told.log) > 100)
+    web.close()
+    until(lambda: (group.folder() / "exit.json").exists(), "the program ends all the same")
+    back = FakeWeb(web.port)
+    back.told = web.told
+    group.until_collected()
+    assert told.log == numbered(150)
+    back.close()
+
+
+def test_files_under_logs_come_while_they_grow(yard: Path, web: FakeWeb) -> None:
+    script = """
+import time
+with open("logs/events.bin", "wb", buffering=0) as events:
+    events.write(b"first")
+    time.sleep(2.5)
+    events.write(b" second")
+"""
+    group, told = one(yard, web, script)
+    until(lambda: told.files.get("logs/events.bin") == b"first")
+    assert told.ending is None
+    group.until_collected()
+    assert told.files["logs/events.bin"] == b"first second"
+
+
+def test_a_rewritten_file_under_logs_is_sent_anew(yard: Path, web: FakeWeb) -> None:
+    script = """
+import time
+open("logs/state", "w").write("a long first state")
+time.sleep(1.6)
+open("logs/state", "w").write("another state that is longer still")
+time.sleep(1.2)
+open("logs/state", "w").write("short")
+"""
+    group, told = one(yard, web, script)
+    until(lambda: told.files.get("logs/state", b"").startswith(b"another"))
+    assert told.files["logs/state"] == b"another state that is longer still"
+    group.until_collected()
+    assert told.files["logs/state"] == b"short"
+
+
+def test_outputs_come_when_they_rest_and_once(yard: Path, web: FakeWeb) -> None:
+    script = """
+import os, time
+os.makedirs("outputs/model/1")
+open("outputs/model/1/weights", "wb").write(b"w" * 3_000_000)
+open("outputs/empty", "w")
+time.sleep(4.5)
+open("outputs/late name%.txt", "w").write("late")
+"""
+    group, told = one(yard, web, script)
+    until(lambda: "outputs/model/1/weights" in told.outputs)
+    assert told.ending is None
+    group.until_collected()
+    assert told.outputs == {
+        "outputs/model/1/weights": b"w" * 3_000_000,
+        "outputs/empty": b"",
+        "outputs/late name%.txt": b"late",
+    }
+    assert sorted(told.uploads) == sorted(told.outputs)
+
+
+def test_outputs_that_the_web_has_are_not_sent(yard: Path, web: FakeWeb) -> None:
+    group, told = one(yard, web, "import time; time.sleep(0.3); open('outputs/x', 'w').write('y')")
+    told.outputs["outputs/x"] = b"y"
+    group.until_collected()
+    assert told.uploads == []
+
+
+def test_links_and_odd_files_among_outputs_are_left_alone(yard: Path, web: FakeWeb) -> None:
+    script = """
+import os
+os.symlink("/etc/hostname", "outputs/link")
+os.symlink("/etc", "outputs/folder")
+os.mkfifo("outputs/fifo")
+open(b"outputs/bad\\xff", "w").write("x")
+open("outputs/good", "w").write("x")
+"""
+    group, told = one(yard, web, script)
+    group.until_collected()
+    assert list(told.outputs) == ["outputs/good"]
+    assert b"its name is not UTF-8" in told.log
+
+
+def test_a_refused_file_is_named_in_the_log_and_the_rest_is_kept(yard: Path, web: FakeWeb) -> None:
+    web.trouble = lambda process, path: 413 if path == "output" else None
+    script = "open('outputs/x', 'w').write('y'); open('logs/z', 'w').write('z')"
+    group, told = one(yard, web, script)
+    group.until_collected()
+    assert b"outputs/x was not kept: 413" in told.log
+    assert told.files == {"logs/z": b"z"}
+
+
+def test_a_process_without_outputs_ships_none(yard: Path, web: FakeWeb) -> None:
+    group, told = one(yard, web, "open('outputs/x', 'w').write('y')", outputs=False)
+    group.until_collected()
+    assert told.outputs == {}

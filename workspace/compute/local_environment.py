@@ -1,0 +1,179 @@
+"""Build environments of the local target: virtualenvs made by uv, named by their digest."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from uv import find_uv_bin
+
+from workspace.compute.base import EnvironmentFailed
+from workspace.environments_spec import EnvironmentSpec
+
+LAST_LINES = 40
+UNFINISHED = ".building-"
+ABANDONED_AFTER_SECONDS = 2 * 3600
+Log = Callable[[bytes], Any]
+
+
+def build(folder: Path, spec: EnvironmentSpec, log: Log) -> None:
+    """Make the virtualenv `folder`: built beside its place, and renamed when it is whole."""
+    if folder.exists():
+        log(b"It is already there.\n")
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(folder.parent)
+    with _unfinished_beside(folder) as unfinished:
+        _fill(unfinished, spec, log)
+        try:
+            unfinished.rename(folder)
+        except OSError:
+            if not folder.exists():
+                raise
+            log(b"Another build of the same environment was faster; its result is used.\n")
+
+
+def packages_in(folder: Path) -> Mapping[str, str]:
+    """Give the exact version of every package that is installed."""
+    frozen = subprocess.run(  # noqa: S603 - no text of a user is in the command
+        [find_uv_bin(), "pip", "freeze", "--python", str(folder / "bin" / "python")],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=_variables(),
+        cwd=folder,
+    ).stdout
+    return dict(_name_and_version(line) for line in frozen.splitlines() if line.strip())
+
+
+def size_of(folder: Path) -> int:
+    """Give the bytes of all files, each counted once."""
+    seen: set[int] = set()
+    size = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            status = os.lstat(os.path.join(parent, name))
+            if status.st_ino not in seen:
+                seen.add(status.st_ino)
+                size += status.st_size
+    return size
+
+
+def _fill(folder: Path, spec: EnvironmentSpec, log: Log) -> None:
+    words = _Words(log)
+    python = _choose_python(spec.pythons)
+    words.say(f"Making a virtualenv with Python {python}.")
+    make = ["venv", "--no-project", "--relocatable", "--allow-existing", "--python", python]
+    if _run([*make, str(folder)], folder, words):
+        wanted = " or ".join(spec.pythons)
+        raise EnvironmentFailed(
+            f"Python {python} was not found on this machine and could not be fetched. Install"
+            f" Python {wanted} and try again.\n{words.last()}"
+        )
+    requirements = _write_lines(folder / "requirements.txt", spec.requirements)
+    overrides = _write_lines(folder / "overrides.txt", spec.overrides)
+    words.say(f"Installing {', '.join(spec.requirements)}.")
+    install = ["pip", "install", "--python", str(folder / "bin" / "python")]
+    if _run([*install, "--requirements", requirements, "--overrides", overrides], folder, words):
+        raise EnvironmentFailed(words.last())
+
+
+def _choose_python(versions: Sequence[str]) -> str:
+    """Give the first of `versions` that this machine has, or the first of all, to be fetched."""
+    find = [find_uv_bin(), "python", "find", "--system", "--no-python-downloads"]
+    for version in versions:
+        found = subprocess.run(  # noqa: S603 - versions are ours
+            [*find, version],
+            capture_output=True,
+            env=_variables(),
+            cwd=tempfile.gettempdir(),
+            check=False,
+        )
+        if found.returncode == 0:
+            return version
+    return versions[0]
+
+
+def _run(arguments: Sequence[str], folder: Path, words: "_Words") -> int:
+    """Run uv with its output going to the log as it comes, and give its exit code."""
+    with subprocess.Popen(  # noqa: S603 - requirements are checked before, and passed in files
+        [find_uv_bin(), *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=_variables(),
+        cwd=folder,
+    ) as uv:
+        try:
+            for chunk in _chunks(uv):
+                words.add(chunk)
+            return uv.wait()
+        except BaseException:
+            uv.kill()
+            raise
+
+
+def _chunks(process: subprocess.Popen[bytes]) -> Iterator[bytes]:
+    if process.stdout is None:
+        raise RuntimeError("uv was started without a pipe")
+    while chunk := os.read(process.stdout.fileno(), 65536):
+        yield chunk
+
+
+class _Words:
+    """Passes a log on and remembers its last lines, for the error that may follow."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._kept = b""
+
+    def say(self, text: str) -> None:
+        self.add(f"{text}\n".encode())
+
+    def add(self, chunk: bytes) -> None:
+        self._log(chunk)
+        self._kept = (self._kept + chunk)[-16384:]
+
+    def last(self) -> str:
+        lines = self._kept.decode("utf-8", "replace").splitlines()
+        return "\n".join(lines[-LAST_LINES:])
+
+
+def _variables() -> dict[str, str]:
+    """Give uv our variables, without a virtualenv of ours to fall into and without colours."""
+    kept = {k: v for k, v in os.environ.items() if k not in {"VIRTUAL_ENV", "SECRET_KEY"}}
+    return kept | {"NO_COLOR": "1", "UV_NO_PROGRESS": "1", "UV_PYTHON_PREFERENCE": "system"}
+
+
+def _write_lines(path: Path, lines: Sequence[str]) -> str:
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return str(path)
+
+
+@contextmanager
+def _unfinished_beside(folder: Path) -> Iterator[Path]:
+    unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=folder.parent))
+    unfinished.chmod(0o755)
+    try:
+        yield unfinished
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _sweep(parent: Path) -> None:
+    """Remove what killed builds left behind, long after any living build would have ended."""
+    for left in parent.glob(f"{UNFINISHED}*"):
+        if time.time() - left.stat().st_mtime > ABANDONED_AFTER_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _name_and_version(line: str) -> tuple[str, str]:
+    name, separator, version = line.partition("==")
+    if not separator:
+        name, _, version = line.partition(" @ ")
+    return name.strip(), version.strip()

@@ -1,0 +1,95 @@
+"""What this machine has: cores, memory, GPUs, free ports."""
+
+import json
+import os
+import random
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Collection
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+
+from workspace.compute.base import Gpu, Node
+
+MEBIBYTE = 1024 * 1024
+GPUS_KEPT_SECONDS = 60
+# Below the range that the kernel gives to outgoing connections, so that none of those takes a port
+# between the choice and the bind.
+PORTS = range(20000, 32000)
+
+
+def look() -> Node:
+    """Give this machine as a node, with what this process may use of it."""
+    return Node(
+        name=socket.gethostname(),
+        cpus=float(len(os.sched_getaffinity(0))),
+        memory_bytes=_memory_bytes(),
+        gpus=_gpus(int(time.monotonic() // GPUS_KEPT_SECONDS)),
+    )
+
+
+def free_port(taken: Collection[int]) -> int:
+    """Give a port that nothing listens on and nobody was given before."""
+    for port in random.sample(PORTS, len(PORTS)):
+        if port not in taken and _can_listen(port):
+            return port
+    raise OSError(f"No port from {PORTS[0]} to {PORTS[-1]} is free.")
+
+
+def ports_in(path: Path) -> dict[str, list[int]]:
+    """Read which ports the processes of a group were given."""
+    try:
+        given: dict[str, list[int]] = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    return given
+
+
+def _can_listen(port: int) -> bool:
+    for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):  # noqa: S104
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as tried:
+                if family == socket.AF_INET6:
+                    tried.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                tried.bind((address, port))
+        except OSError:
+            if family == socket.AF_INET or socket.has_dualstack_ipv6():
+                return False
+    return True
+
+
+def _memory_bytes() -> int:
+    """Give the machine's memory, or the limit of the container that we are in where it is less."""
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):
+            return min(total, int(Path(limit).read_text()))
+    return total
+
+
+@lru_cache(maxsize=1)
+def _gpus(period: int) -> tuple[Gpu, ...]:
+    """Ask the driver's tool for GPUs; it takes a while, so the answer serves for a `period`."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return ()
+    try:
+        answer = subprocess.run(  # noqa: S603 - a fixed command
+            [tool, "--query-gpu=index,uuid,name,memory.total", "--format=csv,noheader,nounits"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    return tuple(_gpu(line) for line in answer.splitlines() if line.count(",") == 3)
+
+
+def _gpu(line: str) -> Gpu:
+    index, uuid, model, memory = (part.strip() for part in line.split(","))
+    size = int(memory) * MEBIBYTE if memory.isdigit() else 0
+    return Gpu(int(index), uuid, model, size)

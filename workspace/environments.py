@@ -1,0 +1,128 @@
+"""Environments: the Python packages that processes run with, built once per specification."""
+
+import logging
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import django_rq
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+from redis.exceptions import RedisError
+
+from workspace.compute.registry import backend_for_kind
+from workspace.environments_spec import (
+    CURATED,
+    Curated,
+    EnvironmentSpec,
+    requirement_lines,
+    serving_packages,
+)
+from workspace.errors import Conflict
+from workspace.models import Environment, EnvironmentState
+
+__all__ = [
+    "CURATED",
+    "Curated",
+    "EnvironmentSpec",
+    "enqueue_build",
+    "get_or_create",
+    "log_path",
+    "recover_stale",
+    "remove",
+    "requirement_lines",
+    "retry",
+    "serving_packages",
+]
+
+ABANDONED_AFTER = timedelta(seconds=15)
+RETRY_FAILED_AFTER = timedelta(minutes=1)
+BUILD_SECONDS = 3600
+BUILD_JOB = "workspace.jobs.build_environment"
+log = logging.getLogger(__name__)
+
+
+def log_path(environment: Environment) -> Path:
+    return Path(settings.TRAINYARD_HOME) / "environments" / f"{environment.digest}.log"
+
+
+def get_or_create(kind: str, spec: EnvironmentSpec) -> Environment:
+    """Give the one environment of a specification.
+
+    One that failed a while ago, or whose files are gone, is to be built again.
+    """
+    environment, _ = Environment.objects.get_or_create(
+        digest=spec.digest(kind), defaults={"kind": kind, "spec": spec.to_json()}
+    )
+    now = timezone.now()
+    same = Environment.objects.filter(pk=environment.pk)
+    same.update(last_used_at=now)
+    same.filter(state=EnvironmentState.FAILED, built_at__lt=now - RETRY_FAILED_AFTER).update(
+        state=EnvironmentState.PENDING, error=""
+    )
+    if environment.state == EnvironmentState.READY and not _is_there(environment):
+        same.filter(state=EnvironmentState.READY).update(
+            state=EnvironmentState.PENDING, reference=""
+        )
+    environment.refresh_from_db()
+    return environment
+
+
+def _is_there(environment: Environment) -> bool:
+    return backend_for_kind(environment.kind).has_environment(environment.reference)
+
+
+def enqueue_build(environment: Environment) -> None:
+    """Ask a worker to build, after commit; asking often builds once."""
+    if environment.state == EnvironmentState.PENDING:
+        transaction.on_commit(partial(_enqueue, environment.pk, environment.digest))
+
+
+def _enqueue(environment_id: int, digest: str) -> None:
+    job_id = f"build-{digest[:32]}"
+    try:
+        queue = django_rq.get_queue()
+        known = queue.fetch_job(job_id)
+        if known is not None and known.get_status(refresh=True) == "queued":
+            return
+        queue.enqueue(BUILD_JOB, environment_id, job_id=job_id, job_timeout=BUILD_SECONDS)
+    except RedisError as error:
+        log.warning("The broker is away, so environment %s has to wait: %s", digest[:12], error)
+
+
+def recover_stale() -> None:
+    """Put builds whose worker is gone back to the start, so that they are asked for again."""
+    Environment.objects.filter(
+        Q(heartbeat_at=None) | Q(heartbeat_at__lt=timezone.now() - ABANDONED_AFTER),
+        state=EnvironmentState.BUILDING,
+    ).update(state=EnvironmentState.PENDING)
+
+
+def retry(environment: Environment) -> None:
+    """Build a failed environment again now."""
+    Environment.objects.filter(pk=environment.pk, state=EnvironmentState.FAILED).update(
+        state=EnvironmentState.PENDING, error=""
+    )
+    environment.refresh_from_db()
+    enqueue_build(environment)
+
+
+def remove(environment: Environment) -> None:
+    """Delete an environment and its files. Raises Conflict while anything uses it."""
+    with transaction.atomic():
+        locked = Environment.objects.select_for_update().get(pk=environment.pk)
+        is_used = (
+            locked.groups.filter(removed_at=None).exists()
+            or locked.runs.filter(ended_at=None).exists()
+        )
+        if is_used or locked.state == EnvironmentState.BUILDING:
+            raise Conflict(
+                "This environment is being built or used: wait until its runs and services end."
+            )
+        locked.groups.update(environment=None)
+        locked.delete()
+    if locked.reference:
+        backend_for_kind(locked.kind).discard(locked.reference)
+    log_path(locked).unlink(missing_ok=True)

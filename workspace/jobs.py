@@ -1,0 +1,60 @@
+"""Work for the queue's workers: short, and safe to run twice."""
+
+import threading
+from contextlib import suppress
+
+from django.db import DatabaseError, close_old_connections, connection
+from django.utils import timezone
+
+from workspace import bell
+from workspace.compute.base import BackendError
+from workspace.compute.registry import backend_for_kind
+from workspace.environments import log_path
+from workspace.models import Environment, EnvironmentState
+
+HEARTBEAT_SECONDS = 2.0
+
+
+def build_environment(environment_id: int) -> None:
+    """Build an environment, unless another worker does or did."""
+    claimed = Environment.objects.filter(pk=environment_id, state=EnvironmentState.PENDING).update(
+        state=EnvironmentState.BUILDING, heartbeat_at=timezone.now(), error=""
+    )
+    if not claimed:
+        return
+    environment = Environment.objects.get(pk=environment_id)
+    done = threading.Event()
+    beat = threading.Thread(target=_beat, args=(environment_id, done), daemon=True)
+    beat.start()
+    path = log_path(environment)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    changes: dict[str, object] = {}
+    try:
+        with path.open("wb", buffering=0) as log:
+            built = backend_for_kind(environment.kind).prepare(
+                {**environment.spec, "digest": environment.digest}, log.write
+            )
+        changes = {
+            "state": EnvironmentState.READY,
+            "reference": built.reference,
+            "packages": dict(built.packages),
+            "size_bytes": built.size_bytes,
+        }
+    except BackendError as error:
+        changes = {"state": EnvironmentState.FAILED, "error": str(error)}
+    finally:
+        done.set()
+        beat.join()
+        if changes:
+            Environment.objects.filter(pk=environment_id, state=EnvironmentState.BUILDING).update(
+                built_at=timezone.now(), heartbeat_at=None, **changes
+            )
+            bell.ring()
+
+
+def _beat(environment_id: int, done: threading.Event) -> None:
+    while not done.wait(HEARTBEAT_SECONDS):
+        with suppress(DatabaseError):
+            close_old_connections()
+            Environment.objects.filter(pk=environment_id).update(heartbeat_at=timezone.now())
+    connection.close()
