@@ -9,12 +9,12 @@ from django.utils import timezone
 
 from models.models import ModelVersion
 from runs.models import ProcessGroup
-from workspace.models import ComputeTarget, Team
+from workspace.models import ComputeTarget, Environment, Team
 
-service_name_validator = RegexValidator(
-    r"^[a-z]([-a-z0-9]{1,30}[a-z0-9])$",
-    "Use 3 to 32 small letters, digits and hyphens, starting with a letter, ending without a hyphen.",
+NAME_RULE = (
+    "3 to 32 small letters, digits and hyphens, starting with a letter and not ending in a hyphen"
 )
+service_name_validator = RegexValidator(r"^[a-z]([-a-z0-9]{1,30}[a-z0-9])\Z", f"Use {NAME_RULE}.")
 
 
 class ServiceState(models.TextChoices):
@@ -37,7 +37,6 @@ class Service(models.Model):
         max_length=14, choices=ServiceState.choices, default=ServiceState.TRANSITIONING
     )
     state_reason = models.TextField(blank=True)
-    last_seq = models.PositiveIntegerField(default=0)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
     )
@@ -80,7 +79,9 @@ class ServiceKey(models.Model):
 class Revision(models.Model):
     """What a service ran from one deployment on: a model version, resources and replicas.
 
-    `resources`: {"cpu": cores, "memory_gb": GB, "gpu": count}, each may be null.
+    `resources`: {"cpu": cores, "memory_gb": GB, "gpu": count}, each may be null. `quick_deaths`
+    counts replicas that ended soon after their start, one after the other; the next one starts at
+    `retry_at`. Once `failure` says why, no more are started.
     """
 
     service = models.ForeignKey(Service, models.CASCADE, related_name="revisions")
@@ -88,7 +89,12 @@ class Revision(models.Model):
     model_version = models.ForeignKey(ModelVersion, models.PROTECT, related_name="revisions")
     resources = models.JSONField(default=dict)
     replica_count = models.PositiveIntegerField(default=1)
-    weight = models.PositiveIntegerField(default=100)
+    environment = models.ForeignKey(
+        Environment, models.SET_NULL, null=True, blank=True, related_name="revisions"
+    )
+    quick_deaths = models.PositiveIntegerField(default=0)
+    retry_at = models.DateTimeField(null=True, blank=True)
+    failure = models.TextField(blank=True)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
     )
@@ -103,6 +109,9 @@ class Revision(models.Model):
         return f"{self.service} revision {self.number}"
 
 
+REPLICA_ROLE = "server"
+
+
 class ReplicaState(models.TextChoices):
     STARTING = "starting"
     READY = "ready"
@@ -112,9 +121,13 @@ class ReplicaState(models.TextChoices):
 
 
 class Replica(models.Model):
-    """One model server of a revision; a replacement is a new replica."""
+    """One model server of a revision; a replacement is a new replica with the next number.
+
+    `has_failed` tells one that ended by itself, and `reason` how, from one that was stopped.
+    """
 
     revision = models.ForeignKey(Revision, models.CASCADE, related_name="replicas")
+    number = models.PositiveIntegerField()
     group = models.OneToOneField(
         ProcessGroup, models.SET_NULL, null=True, blank=True, related_name="replica"
     )
@@ -122,11 +135,21 @@ class Replica(models.Model):
     state = models.CharField(
         max_length=10, choices=ReplicaState.choices, default=ReplicaState.STARTING
     )
+    has_failed = models.BooleanField(default=False)
     reason = models.TextField(blank=True)
     created_at = models.DateTimeField(default=timezone.now)
     ready_at = models.DateTimeField(null=True, blank=True)
-    checked_at = models.DateTimeField(null=True, blank=True)
+    unhealthy_at = models.DateTimeField(null=True, blank=True)
+    stopping_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
 
+    class Meta:
+        indexes: ClassVar = [models.Index(fields=["state"], name="replicas_by_state")]
+
     def __str__(self) -> str:
-        return f"replica {self.pk} of {self.revision}"
+        return self.name
+
+    @property
+    def name(self) -> str:
+        """Give the name of its process, which no other replica of the service has."""
+        return f"{REPLICA_ROLE}-{self.number}"

@@ -10,10 +10,10 @@ from django.utils import timezone
 from runs.models import Run
 from workspace.models import Team
 
-model_name_validator = RegexValidator(
-    r"^[a-zA-Z0-9][a-zA-Z0-9\-._]{0,254}$",
-    "Use 1 to 255 letters, digits, hyphens, dots and underscores, starting with a letter or digit.",
+NAME_RULE = (
+    "1 to 255 letters, digits, hyphens, dots and underscores, starting with a letter or digit"
 )
+model_name_validator = RegexValidator(r"^[a-zA-Z0-9][a-zA-Z0-9\-._]{0,254}\Z", f"Use {NAME_RULE}.")
 
 
 class RegisteredModel(models.Model):

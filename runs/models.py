@@ -233,11 +233,15 @@ class MetricPoint(models.Model):
 
 
 class MetricCursor(models.Model):
-    """How far a file of metrics has been read, in bytes."""
+    """How far a file of metrics has been read, in bytes.
+
+    Up to `repeats_until` the file, which began anew, may hold points that are stored already.
+    """
 
     run = models.ForeignKey(Run, models.CASCADE, related_name="+")
-    path = models.CharField(max_length=1000)
+    path = models.CharField(max_length=1200)
     offset = models.BigIntegerField(default=0)
+    repeats_until = models.BigIntegerField(default=0)
 
     class Meta:
         constraints: ClassVar = [

@@ -53,7 +53,7 @@ class EndReason(TextChoices):
     TIME_LIMIT = "time_limit", "The maximum duration was reached"
 
 
-OUTCOME: dict[EndReason, RunStatus] = {reason: S.FAILED for reason in EndReason} | {
+OUTCOME: dict[EndReason, RunStatus] = dict.fromkeys(EndReason, S.FAILED) | {
     EndReason.COMPLETED: S.COMPLETED,
     EndReason.CANCELED: S.CANCELED,
 }
