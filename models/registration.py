@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from models.models import model_name_validator
+from models.models import NAME_RULE, model_name_validator
 from runs.reading import Reader
 from workspace.errors import Invalid
 
@@ -44,7 +44,7 @@ FIELDS = (
 def read_registration(data: Mapping[str, Any], *, besides: tuple[str, ...] = ()) -> Registration:
     """Read a registration's fields; `besides` are others that the caller reads."""
     reader = Reader(dict(data))
-    name = reader.text("name", pattern=MODEL_NAME, hint=str(model_name_validator.message)[4:-1])
+    name = reader.text("name", pattern=MODEL_NAME, hint=NAME_RULE)
     if reader.take("framework") not in (None, "", FRAMEWORK):
         reader.refuse("framework", f"Only {FRAMEWORK} models, saved as SavedModels, are taken.")
     registration = Registration(

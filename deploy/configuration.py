@@ -1,0 +1,131 @@
+"""What a service is asked to be: which model, on what, with how much; read strictly."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from deploy.models import NAME_RULE, service_name_validator
+from models.models import ModelVersion
+from models.registration import MOST_CORES, MOST_GB, MOST_GPUS
+from runs.reading import Reader
+from workspace.environments import CURATED
+from workspace.errors import FieldError, Invalid
+
+SERVICE_NAME = re.compile(service_name_validator.regex)
+MODEL_ID = re.compile(r"(?P<name>[^\x00/:]{1,255})(:(?P<version>[1-9][0-9]{0,8}))?")
+MOST_REPLICAS = 32
+LEAST_GB = 2.0
+GB = 1000**3
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What each replica may use: cores, GB of memory and GPUs; None means no limit."""
+
+    cpu: float | None = None
+    memory_gb: float | None = None
+    gpu: int | None = None
+
+    @property
+    def memory_bytes(self) -> int | None:
+        return None if self.memory_gb is None else int(self.memory_gb * GB)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a caller said of a service; None is what was not said."""
+
+    name: str = ""
+    model: tuple[str, int | None] | None = None
+    resources: Resources | None = None
+    replicas: int | None = None
+    target: str | None = None
+
+
+def read_deployment(data: object) -> Wish:
+    """Read the body that makes a service. Raises Invalid with every error."""
+    reader = Reader(data)
+    name = reader.text("name", pattern=SERVICE_NAME, hint=NAME_RULE)
+    wish = Wish(
+        name=name,
+        model=_model(reader, required=True),
+        resources=_resources(reader),
+        replicas=reader.optional_integer("replicas", low=1, high=MOST_REPLICAS),
+        target=reader.text("target", default="") if reader.take("target") else None,
+    )
+    _finish(reader, ("name", "model", "resources", "replicas", "target"))
+    return wish
+
+
+def read_change(data: object) -> Wish:
+    """Read the body that changes a service."""
+    reader = Reader(data)
+    wish = Wish(
+        model=_model(reader, required=False),
+        resources=_resources(reader),
+        replicas=reader.optional_integer("replicas", low=1, high=MOST_REPLICAS),
+    )
+    _finish(reader, ("model", "resources", "replicas"))
+    return wish
+
+
+def _finish(reader: Reader, known: tuple[str, ...]) -> None:
+    if not reader.is_object:
+        raise Invalid.of(FieldError("body", f"Send a JSON object with {', '.join(known)}."))
+    try:
+        reader.finish(known)
+    except Invalid as error:
+        raise Invalid.of(*error.errors) from None
+
+
+def _model(reader: Reader, *, required: bool) -> tuple[str, int | None] | None:
+    if reader.take("model") is None and not required:
+        return None
+    text = reader.text("model", pattern=MODEL_ID, hint="a model as NAME:VERSION, or NAME")
+    found = MODEL_ID.fullmatch(text)
+    if found is None:
+        return None
+    return found["name"], int(found["version"]) if found["version"] else None
+
+
+def _resources(reader: Reader) -> Resources | None:
+    if reader.take("resources") is None:
+        return None
+    inner = Reader(reader.mapping("resources"), prefix="resources", errors=reader.errors)
+    resources = Resources(
+        cpu=inner.decimal("cpu", low=0.01, high=MOST_CORES),
+        memory_gb=inner.decimal("memory_gb", low=0.01, high=MOST_GB),
+        gpu=inner.optional_integer("gpu", low=0, high=MOST_GPUS),
+    )
+    inner.finish(("cpu", "memory_gb", "gpu"))
+    return resources
+
+
+def default_resources(version: ModelVersion) -> Resources:
+    """Give what a version's registration asks for, with memory that its size calls for."""
+    asked: Mapping[str, Any] = version.resource_configuration
+    needed = max(LEAST_GB, math.ceil(10 + 30 * version.total_bytes / GB) / 10)
+    return Resources(asked.get("cpu"), asked.get("memory_in_gb") or needed, asked.get("gpu"))
+
+
+def curated_version(version: ModelVersion) -> str:
+    """Give the framework version whose environment serves a model, such as 2.15 for 2.15.1.
+
+    Raises Invalid, with the list, where there is none.
+    """
+    release = ".".join(version.framework_version.split(".")[:2])
+    if release in CURATED:
+        return release
+    raise Invalid.of(
+        FieldError(
+            "model",
+            f"{version} is registered for {version.framework} {version.framework_version}; models"
+            f" can be served with {', '.join(CURATED)}. Register it again with one of these as its"
+            " framework_version.",
+        )
+    )

@@ -1,0 +1,113 @@
+"""Turn a revision into rows and plans: its environment, a replica with its one process."""
+
+import math
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+
+from deploy.configuration import Resources, curated_version
+from deploy.models import REPLICA_ROLE, Replica, Revision
+from runs.capacity import free_gpus
+from runs.events import group_of_service
+from runs.models import Process, ProcessGroup
+from runs.process_tokens import process_token
+from workspace.compute.base import BackendError, GroupPlan, ProcessPlan
+from workspace.compute.registry import backend_for
+from workspace.environments import EnvironmentSpec, get_or_create, serving_packages
+from workspace.models import Environment
+from workspace.tokens import digest_of
+
+GRACE_SECONDS = 15
+ANSWER_MILLISECONDS = 60_000
+# The model is unpacked below the working directory, whose path only the process itself knows.
+SHELL = 'exec python -m deploy.modelserver --model_base_path="$PWD/model" "$@"'
+
+
+def environment_for(revision: Revision) -> Environment:
+    """Give the environment of a revision, choosing it the first time."""
+    version = curated_version(revision.model_version)
+    spec = EnvironmentSpec.of(
+        version,
+        gpu=bool(revision.resources.get("gpu")),
+        packages=serving_packages(version),
+    )
+    environment = get_or_create(revision.service.target.kind, spec)
+    if revision.environment_id != environment.pk:
+        revision.environment = environment
+        revision.save(update_fields=["environment"])
+    return environment
+
+
+def create_replica(revision: Revision, environment: Environment) -> Replica:
+    """Write a revision's next replica, with its group, process, address and command."""
+    service = revision.service
+    newest = Replica.objects.filter(revision__service=service).order_by("-number").first()
+    number = newest.number + 1 if newest else 0
+    label = f"service-{service.pk}-{number}"
+    resources = Resources(**revision.resources)
+    bare = GroupPlan(
+        label, environment.reference, (ProcessPlan(REPLICA_ROLE, number, {}, ports=1),)
+    )
+    name = bare.processes[0].name
+    address = backend_for(service.target).addresses(bare)[name][0]
+    gpus = _gpus_for(revision, resources.gpu or 0)
+    with transaction.atomic():
+        group = ProcessGroup.objects.create(
+            label=label,
+            channel=group_of_service(service.pk),
+            team=service.team,
+            target=service.target,
+            environment=environment,
+            grace_seconds=GRACE_SECONDS,
+        )
+        Process.objects.create(
+            group=group,
+            role=REPLICA_ROLE,
+            index=number,
+            address=address,
+            launch=_launch(revision, resources, address),
+            cpus=resources.cpu,
+            memory_bytes=resources.memory_bytes,
+            gpus=gpus,
+            token_digest=digest_of(process_token(label, name)),
+        )
+        return Replica.objects.create(
+            revision=revision, number=number, group=group, address=address
+        )
+
+
+def _launch(revision: Revision, resources: Resources, address: str) -> dict[str, Any]:
+    host, _, port = address.rpartition(":")
+    flags = [
+        f"--host={host}",
+        f"--rest_api_port={port}",
+        f"--model_name={revision.model_version.model.name}",
+        "--max_num_load_retries=0",
+        "--file_system_poll_wait_seconds=0",
+        f"--rest_api_timeout_in_ms={ANSWER_MILLISECONDS}",
+    ]
+    environment = {"PYTHONPATH": str(settings.BASE_DIR), "PYTHONSAFEPATH": "1"}
+    if resources.cpu:
+        threads = max(1, math.ceil(resources.cpu))
+        flags.append(f"--tensorflow_session_parallelism={threads}")
+        environment["OMP_NUM_THREADS"] = str(threads)
+    if not resources.gpu:
+        environment["CUDA_VISIBLE_DEVICES"] = "-1"
+    return {
+        "command": ["sh", "-c", SHELL, "modelserver", *flags],
+        "environment": environment,
+        "source": "model",
+        "outputs": False,
+    }
+
+
+def _gpus_for(revision: Revision, count: int) -> list[str]:
+    if not count:
+        return []
+    free = free_gpus(revision.service.target)
+    if len(free) < count:
+        raise BackendError(
+            f"{count} GPUs are needed and {len(free)} are free just now.", retryable=True
+        )
+    return free[:count]

@@ -1,0 +1,110 @@
+"""Where a service's requests go and which keys open it, as the database had it moments ago.
+
+A change made by this process counts at once; one made by another within `FRESH_SECONDS`.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from channels.db import database_sync_to_async
+
+from deploy.models import Replica, ReplicaState, Service
+
+FRESH_SECONDS = 0.5
+MOST_ROUTES = 10_000
+
+
+class Address(NamedTuple):
+    """A replica's model server: where it listens, and what its model is called there."""
+
+    host: str
+    port: int
+    model: str
+
+
+@dataclass(frozen=True)
+class Route:
+    service_id: int
+    team_id: int
+    key_digests: frozenset[str]
+    replicas: tuple[Address, ...]
+    state: str
+    reason: str
+
+
+class Name(NamedTuple):
+    """How an address names a service."""
+
+    team: str
+    service: str
+
+
+_forgotten: dict[Name, float] = {}
+
+
+def forget_route(team: str, service: str) -> None:
+    """Have the next request for a service read its route anew; something has just changed."""
+    _forgotten[Name(team, service)] = time.monotonic()
+
+
+class Routes:
+    """Gives routes by name. Belongs to one event loop; requests that meet share one read."""
+
+    def __init__(self) -> None:
+        self._known: dict[Name, tuple[float, Route | None]] = {}
+        self._reading: dict[Name, tuple[float, asyncio.Future[Route | None]]] = {}
+
+    async def find(self, name: Name) -> Route | None:
+        """Give the route of a service, or None when there is no such service."""
+        known = self._known.get(name)
+        if known is not None:
+            at, route = known
+            if time.monotonic() - at < FRESH_SECONDS and at > _forgotten.get(name, 0.0):
+                return route
+        return await self._read(name)
+
+    async def _read(self, name: Name) -> Route | None:
+        reading = self._reading.get(name)
+        if reading is None or reading[0] <= _forgotten.get(name, 0.0):
+            reading = time.monotonic(), asyncio.ensure_future(_load(name))
+            self._reading[name] = reading
+        _, task = reading
+        try:
+            route = await asyncio.shield(task)
+        finally:
+            if task.done() and self._reading.get(name) is reading:
+                del self._reading[name]
+        if len(self._known) >= MOST_ROUTES:
+            self._known.clear()
+        self._known[name] = reading[0], route
+        return route
+
+
+def load(name: Name) -> Route | None:
+    """Read a route from the database."""
+    service = Service.objects.filter(
+        team__slug=name.team, name=name.service, deleted_at=None
+    ).first()
+    if service is None:
+        return None
+    replicas = Replica.objects.filter(
+        revision__service=service, state=ReplicaState.READY
+    ).values_list("address", "revision__model_version__model__name")
+    return Route(
+        service_id=service.pk,
+        team_id=service.team_id,
+        key_digests=frozenset(service.keys.values_list("digest", flat=True)),
+        replicas=tuple(_address(address, model) for address, model in replicas),
+        state=service.state,
+        reason=service.state_reason,
+    )
+
+
+def _address(address: str, model: str) -> Address:
+    host, _, port = address.rpartition(":")
+    return Address(host, int(port), model)
+
+
+_load = database_sync_to_async(load, thread_sensitive=False)

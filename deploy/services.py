@@ -1,0 +1,188 @@
+"""The verbs of serving. The supervisor brings about what is written here."""
+
+from dataclasses import dataclass
+from functools import partial
+
+from django.contrib.auth.models import User
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from deploy.configuration import Resources, curated_version, default_resources
+from deploy.models import KeySlot, Revision, Service, ServiceKey, ServiceState
+from deploy.routes import forget_route
+from deploy.selectors import current_revision
+from models.models import ModelVersion
+from runs.capacity import capacity_of
+from runs.events import group_of_service, nudge_on_commit
+from runs.queue import Share
+from workspace import bell
+from workspace.errors import Conflict, FieldError, Invalid
+from workspace.models import ComputeTarget, Team
+from workspace.selectors import local_use_problem
+from workspace.services import audit
+from workspace.tokens import SecretKind, new_secret
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A new service and its keys, which are given here and never again."""
+
+    service: Service
+    keys: dict[KeySlot, str]
+
+
+def deploy(
+    *,
+    team: Team,
+    by: User | None,
+    name: str,
+    version: ModelVersion,
+    target: ComputeTarget,
+    resources: Resources | None = None,
+    replicas: int = 1,
+) -> Deployment:
+    """Make a service that serves a model version."""
+    curated_version(version)
+    wanted = resources or default_resources(version)
+    _check_target(target, wanted, replicas)
+    taken = FieldError("name", f"{team.name} already has a service {name!r}.")
+    if Service.objects.filter(team=team, name=name, deleted_at=None).exists():
+        raise Conflict(taken.message, errors=[taken])
+    try:
+        with transaction.atomic():
+            service = Service.objects.create(
+                team=team, name=name, target=target, created_by=by, state_reason="Waiting to start."
+            )
+            _add_revision(service, by, version, wanted, replicas)
+            keys = {slot: _replace_key(service, slot) for slot in KeySlot}
+            _announce(service, by, "service.deploy", model=str(version), replicas=replicas)
+    except IntegrityError:
+        raise Conflict(taken.message, errors=[taken]) from None
+    return Deployment(service, keys)
+
+
+def update(
+    *,
+    service: Service,
+    by: User | None,
+    version: ModelVersion | None = None,
+    resources: Resources | None = None,
+    replicas: int | None = None,
+) -> None:
+    """Change what a service serves or how much of it there is.
+
+    Another model version or other resources make a new revision, which takes over once it is ready;
+    a number of replicas alone changes the current one.
+    """
+    current = current_revision(service)
+    next_version = version or current.model_version
+    next_resources = resources or Resources(**current.resources)
+    count = replicas or current.replica_count
+    curated_version(next_version)
+    _check_target(service.target, next_resources, count)
+    with transaction.atomic():
+        is_same = (
+            next_version.pk == current.model_version_id
+            and next_resources.to_json() == current.resources
+        )
+        if is_same:
+            Revision.objects.filter(pk=current.pk).update(
+                replica_count=count, quick_deaths=0, retry_at=None, failure=""
+            )
+        else:
+            _add_revision(service, by, next_version, next_resources, count)
+        _announce(service, by, "service.update", model=str(next_version), replicas=count)
+
+
+@transaction.atomic
+def start(*, service: Service, by: User | None) -> None:
+    """Have a service run, and try again one that failed."""
+    Service.objects.filter(pk=service.pk).update(
+        is_wanted=True,
+        state=ServiceState.TRANSITIONING,
+        state_reason="Waiting to start.",
+    )
+    Revision.objects.filter(pk=current_revision(service).pk).update(
+        quick_deaths=0, retry_at=None, failure=""
+    )
+    _announce(service, by, "service.start")
+
+
+@transaction.atomic
+def stop(*, service: Service, by: User | None) -> None:
+    """End a service's replicas; its name, keys and revisions stay."""
+    Service.objects.filter(pk=service.pk).update(is_wanted=False)
+    _announce(service, by, "service.stop")
+
+
+@transaction.atomic
+def delete(*, service: Service, by: User | None) -> None:
+    """End a service for good; its name is free again."""
+    Service.objects.filter(pk=service.pk, deleted_at=None).update(
+        is_wanted=False, deleted_at=timezone.now()
+    )
+    service.keys.all().delete()
+    _announce(service, by, "service.delete")
+
+
+@transaction.atomic
+def regenerate_key(*, service: Service, by: User | None, slot: KeySlot) -> str:
+    """Replace a key; the old one is refused from now on. The new one is given here only."""
+    secret = _replace_key(service, slot)
+    _announce(service, by, "service.regenerate_key", slot=slot)
+    return secret
+
+
+def _add_revision(
+    service: Service, by: User | None, version: ModelVersion, resources: Resources, replicas: int
+) -> Revision:
+    # Locked, so that two who update at once get numbers one after the other.
+    Service.objects.select_for_update().get(pk=service.pk)
+    newest = service.revisions.order_by("-number").first()
+    return Revision.objects.create(
+        service=service,
+        number=newest.number + 1 if newest else 1,
+        model_version=version,
+        resources=resources.to_json(),
+        replica_count=replicas,
+        created_by=by,
+    )
+
+
+def _replace_key(service: Service, slot: KeySlot) -> str:
+    secret, digest, prefix = new_secret(SecretKind.SERVICE_KEY)
+    ServiceKey.objects.update_or_create(
+        service=service,
+        slot=slot,
+        defaults={"digest": digest, "prefix": prefix, "created_at": timezone.now()},
+    )
+    return secret
+
+
+def _check_target(target: ComputeTarget, resources: Resources, replicas: int) -> None:
+    """Refuse what the target could never run, with the numbers."""
+    errors = []
+    problem = local_use_problem(target)
+    if problem:
+        errors.append(FieldError("target", problem))
+    if target.is_paused:
+        errors.append(FieldError("target", f"Target {target.name} is paused by an admin."))
+    need = Share(
+        (resources.cpu or 0.0) * replicas,
+        (resources.memory_bytes or 0) * replicas,
+        (resources.gpu or 0) * replicas,
+        replicas,
+    )
+    errors += [
+        FieldError("resources", f"{replicas} replicas need {short} that target {target.name} has.")
+        for short in need.excess_over(capacity_of(target))
+    ]
+    if errors:
+        raise Invalid.of(*errors)
+
+
+def _announce(service: Service, by: User | None, action: str, **data: object) -> None:
+    audit(team=service.team, actor=by, action=action, subject=service.name, **data)
+    nudge_on_commit(group_of_service(service.pk), "event")
+    transaction.on_commit(partial(forget_route, service.team.slug, service.name))
+    transaction.on_commit(bell.ring)

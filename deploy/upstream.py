@@ -1,0 +1,219 @@
+"""Speak HTTP/1.1 to model servers over connections that are kept open."""
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Sequence
+
+import httptools
+
+from deploy.routes import Address
+
+CONNECT_SECONDS = 2.0
+LEFT_OUT_SECONDS = 1.0
+MOST_IDLE = 64
+IDLE_SECONDS = 20.0
+HELD_BYTES = 1024 * 1024
+
+
+class Refused(Exception):
+    """The model server took no connection."""
+
+
+class Died(Exception):
+    """The connection ended before the answer did."""
+
+
+class Garbled(Exception):
+    """What came back is no HTTP answer."""
+
+
+class Connection(asyncio.Protocol):
+    """One connection to a model server, with at most one request on it at a time."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.is_complete = False
+        self.has_answered = False
+        self.may_stay = True
+        self.idle_since = 0.0
+        self._has_head = False
+        self._pieces: list[bytes] = []
+        self._held = 0
+        self._error: Exception | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._transport: asyncio.Transport | None = None
+        self._is_paused = False
+        self._parser = httptools.HttpResponseParser(self)
+
+    @property
+    def is_open(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
+    def send(self, request: bytes) -> None:
+        """Start an exchange."""
+        if self._transport is None or not self.is_open:
+            raise Died
+        self._parser = httptools.HttpResponseParser(self)
+        self.headers = []
+        self._pieces = []
+        self._held = 0
+        self.is_complete = self.has_answered = self._has_head = False
+        self._error = None
+        self._transport.write(request)
+
+    async def head(self) -> None:
+        """Wait until status and headers are there."""
+        while not self._has_head:
+            await self._more()
+
+    async def piece(self) -> bytes:
+        """Give the next bytes of the body, all that are there; nothing once it is complete."""
+        while not self._pieces and not self.is_complete:
+            await self._more()
+        found = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces = []
+        self._held = 0
+        if self._is_paused and self._transport is not None:
+            self._is_paused = False
+            self._transport.resume_reading()
+        return found
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def _more(self) -> None:
+        if self._error is not None:
+            raise self._error
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # What the transport calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        self.has_answered = True
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._error = Garbled(str(error))
+            self.close()
+        if self._held > HELD_BYTES and self._transport is not None and not self._is_paused:
+            self._is_paused = True
+            self._transport.pause_reading()
+        self._wake()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        if self._error is None:
+            self._error = Died()
+        self._wake()
+
+    # What the parser calls
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        self.status = self._parser.get_status_code()
+        self.may_stay = self._parser.should_keep_alive()
+        # 100 Continue and its like are no answer yet.
+        self._has_head = self.status >= 200
+        if not self._has_head:
+            self.headers = []
+
+    def on_body(self, body: bytes) -> None:
+        self._pieces.append(body)
+        self._held += len(body)
+
+    def on_message_complete(self) -> None:
+        if self._has_head:
+            self.is_complete = True
+
+
+class Upstream:
+    """A model server and the connections to it."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.in_flight = 0
+        self.left_out_until = 0.0
+        self.used_at = time.monotonic()
+        self._idle: deque[Connection] = deque()
+
+    async def connect(self, *, fresh: bool = False) -> tuple[Connection, bool]:
+        """Give a connection, and whether it was used before."""
+        while self._idle and not fresh:
+            kept = self._idle.pop()
+            if kept.is_open and time.monotonic() - kept.idle_since < IDLE_SECONDS:
+                return kept, True
+            kept.close()
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                _, connection = await loop.create_connection(
+                    Connection, self.address.host, self.address.port
+                )
+        except OSError as error:  # TimeoutError is one
+            raise Refused(str(error)) from error
+        return connection, False
+
+    def give_back(self, connection: Connection) -> None:
+        """Keep a connection for the next request if its exchange ended well."""
+        self.used_at = time.monotonic()
+        whole = connection.is_complete and connection.may_stay and connection.is_open
+        if whole and len(self._idle) < MOST_IDLE:
+            connection.idle_since = self.used_at
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    def leave_out(self) -> None:
+        """Prefer others for a moment; this one did not answer."""
+        self.left_out_until = time.monotonic() + LEFT_OUT_SECONDS
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+
+class Pool:
+    """Every model server that requests went to lately."""
+
+    def __init__(self) -> None:
+        self._upstreams: dict[Address, Upstream] = {}
+
+    def in_order(self, addresses: Sequence[Address]) -> list[Upstream]:
+        """Give model servers in the order to try them: the least busy first, the lame last."""
+        if len(addresses) == 1:
+            return [self._of(addresses[0])]
+        now = time.monotonic()
+        upstreams = [self._of(address) for address in addresses]
+        random.shuffle(upstreams)
+        return sorted(upstreams, key=lambda each: (each.left_out_until > now, each.in_flight))
+
+    def _of(self, address: Address) -> Upstream:
+        found = self._upstreams.get(address)
+        if found is None:
+            self._sweep()
+            found = self._upstreams[address] = Upstream(address)
+        return found
+
+    def _sweep(self) -> None:
+        """Forget model servers that nobody asks any more, when a new one comes."""
+        for address, upstream in list(self._upstreams.items()):
+            if not upstream.in_flight and time.monotonic() - upstream.used_at > IDLE_SECONDS:
+                upstream.close()
+                del self._upstreams[address]

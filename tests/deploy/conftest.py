@@ -1,0 +1,153 @@
+"""A web process, a place for model servers, and a supervisor that ticks while a test waits."""
+
+import asyncio
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+from django.contrib.auth.models import User
+from django.db import connections
+from pytest_django import Settings
+
+from deploy.configuration import Resources
+from deploy.launch import environment_for
+from deploy.models import KeySlot, Service, ServiceState
+from deploy.reconciler import ServiceReconciler
+from deploy.services import Deployment, deploy
+from models.models import ModelVersion
+from models.registration import Registration
+from models.services import register_from_archive
+from tests.factories import make_target
+from tests.models.saved_models import as_zip, model_files
+from workspace.compute.registry import backend_for
+from workspace.models import ComputeTarget, Environment, EnvironmentState, Team
+
+FAKE_SERVER = Path(__file__).with_name("fake_modelserver.py")
+WAIT_SECONDS = 60.0
+
+
+@pytest.fixture
+def target(team: Team) -> ComputeTarget:
+    return make_target(team)
+
+
+RegisterModel = Callable[..., ModelVersion]
+
+
+@pytest.fixture
+def register(team: Team, bob: User) -> RegisterModel:
+    def make(behaviour: str = "", *, name: str = "digits") -> ModelVersion:
+        files = model_files() | {"behaviour": behaviour.encode()}
+        return register_from_archive(
+            team=team,
+            by=bob,
+            file=as_zip(files),
+            filename="m.zip",
+            registration=Registration(name, framework_version="2.21"),
+        )
+
+    return make
+
+
+@pytest.fixture
+def web(transactional_db: None, settings: Settings) -> Iterator[str]:
+    """Run the web process on a port of its own; gives its address."""
+    from config.asgi import application
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(128)
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        settings.TRAINYARD_URL = address
+        server = uvicorn.Server(
+            uvicorn.Config(application, log_level="warning", lifespan="off", ws="none")
+        )
+        thread = threading.Thread(
+            target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True
+        )
+        thread.start()
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not server.started and time.monotonic() < deadline:
+            time.sleep(0.01)
+        yield address
+        server.should_exit = True
+        thread.join(WAIT_SECONDS)
+
+
+class Stage:
+    """Services on the local target, and a supervisor that works while someone waits."""
+
+    def __init__(self, team: Team, by: User, target: ComputeTarget, home: Path) -> None:
+        self.team = team
+        self.by = by
+        self.target = target
+        self.home = home
+        self.reconciler = ServiceReconciler()
+
+    def use_python(self, version: ModelVersion, python: str) -> Environment:
+        """Have the environment that serves a version be one with this program as its python."""
+        service = Service(team=self.team, target=self.target, name="none")
+        revision = service.revisions.model(
+            service=service, model_version=version, resources={}, number=1
+        )
+        revision.save = lambda **fields: None
+        environment = environment_for(revision)
+        folder = self.home / "environments" / environment.digest / "bin"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "python").write_text(python)
+        (folder / "python").chmod(0o755)
+        Environment.objects.filter(pk=environment.pk).update(
+            state=EnvironmentState.READY, reference=f"environments/{environment.digest}"
+        )
+        return environment
+
+    def deploy(self, version: ModelVersion, name: str = "digits", replicas: int = 1) -> Deployment:
+        self.use_python(version, f'#!/bin/sh\nexec {sys.executable} {FAKE_SERVER} "$@"\n')
+        return deploy(
+            team=self.team,
+            by=self.by,
+            name=name,
+            version=version,
+            target=self.target,
+            resources=Resources(),
+            replicas=replicas,
+        )
+
+    def healthy(self, version: ModelVersion, replicas: int = 1) -> tuple[Service, str]:
+        """Deploy, wait until the service is healthy, and give it with its primary key."""
+        made = self.deploy(version, replicas=replicas)
+        self.wait_for_state(made.service, ServiceState.HEALTHY)
+        return made.service, made.keys[KeySlot.PRIMARY]
+
+    def wait_for_state(self, service: Service, state: ServiceState) -> Service:
+        self.wait(lambda: self.state_of(service) == state, service)
+        return service
+
+    def state_of(self, service: Service) -> str:
+        service.refresh_from_db()
+        return service.state
+
+    def wait(self, condition: Callable[[], bool], service: Service | None = None) -> None:
+        """Let the supervisor work until something is so."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not condition():
+            if time.monotonic() > deadline:
+                told = f"{service.state}: {service.state_reason}" if service else ""
+                raise AssertionError(f"it did not become so in {WAIT_SECONDS:.0f} s. {told}")
+            self.reconciler.tick()
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def stage(web: str, team: Team, bob: User, target: ComputeTarget, home: Path) -> Iterator[Stage]:
+    stage = Stage(team, bob, target, home)
+    yield stage
+    backend = backend_for(target)
+    for group in target.groups.filter(removed_at=None):
+        backend.remove(group.label)
+    connections.close_all()

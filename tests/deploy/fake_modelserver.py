@@ -1,0 +1,69 @@
+"""A model server as small as can be, which misbehaves when its model says so.
+
+It stands where python stands in an environment, so it takes the arguments of the real command.
+The file behaviour in the model's folder holds words: `die` at once, `broken` cannot load, `slow=S`
+loads for S seconds, `hang` answers health checks until it is scored once.
+"""
+
+import json
+import os
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+flags = dict(argument[2:].split("=", 1) for argument in sys.argv if argument.startswith("--"))
+model = next(Path(flags["model_base_path"]).iterdir())
+told = model / "behaviour"
+behaviour = {
+    word.partition("=")[0]: word.partition("=")[2]
+    for word in (told.read_text() if told.exists() else "").split()
+}
+started = time.monotonic()
+hangs = False
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        if hangs:
+            time.sleep(600)
+        if self.path == "/readyz":
+            is_ready = "broken" not in behaviour and (
+                time.monotonic() - started >= float(behaviour.get("slow", "0"))
+            )
+            self.answer(200 if is_ready else 503, {"status": "ready" if is_ready else "not yet"})
+        else:
+            state = "END" if "broken" in behaviour else "LOADING"
+            error = {"error_code": "DATA_LOSS", "error_message": "the weights are damaged"}
+            fine = {"error_code": "OK", "error_message": ""}
+            status = error if state == "END" else fine
+            self.answer(200, {"model_version_status": [{"state": state, "status": status}]})
+
+    def do_POST(self) -> None:
+        global hangs
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        hangs = "hang" in behaviour
+        if b"die" in body:
+            os._exit(13)
+        self.answer(200, {"predictions": [f"model {model.name}", self.path, len(body)]})
+
+    def answer(self, status: int, content: Any) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        return
+
+
+print(f"serving {flags['model_name']} {model.name}", flush=True)
+if "die" in behaviour:
+    print("I have no wish to live", flush=True)
+    sys.exit(9)
+ThreadingHTTPServer((flags["host"], int(flags["rest_api_port"])), Handler).serve_forever()
