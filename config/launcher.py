@@ -119,6 +119,7 @@ class Launcher:
                 _, number = steps.pop(0)
                 _signal(alive if number == signal.SIGKILL else first, number)
             self._turn(0.1)
+        self._wait(0)  # for last words
         self.say("Stopped.")
 
     def _alive(self) -> list[Kept]:

@@ -56,6 +56,8 @@ def _exit_code_of(run: Callable[[], object]) -> int:
     try:
         run()
     except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
         traceback.print_exc()

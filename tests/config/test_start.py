@@ -1,0 +1,141 @@
+"""The whole product, started as a person starts it."""
+
+import json
+import os
+import signal
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.config.launched import Launched, is_alive
+from tests.waiting import wait_for
+
+pytestmark = pytest.mark.engine
+Start = Callable[..., Launched]
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        number: int = found.getsockname()[1]
+        return number
+
+
+@pytest.fixture
+def start(tmp_path: Path, port: int) -> Iterator[Start]:
+    started: list[Launched] = []
+
+    def start(**environment: str) -> Launched:
+        variables = {
+            "TRAINYARD_HOME": str(tmp_path / "yard"),
+            "TRAINYARD_PORT": str(port),
+            **environment,
+        }
+        started.append(Launched(tmp_path, "-m", "config.launch", environment=variables))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.end()
+
+
+def health(port: int) -> dict[str, Any]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/health", timeout=5) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+    except urllib.error.HTTPError as error:
+        with error:
+            return {"status": f"{error.code}: {error.read().decode()}"}
+    except OSError as error:
+        return {"status": str(error)}
+
+
+def wait_until_well(port: int) -> None:
+    wait_for(lambda: health(port)["status"] == "ok", "a healthy answer", 60)
+
+
+def test_one_command_starts_everything_and_one_signal_stops_it(start: Start, port: int) -> None:
+    launched = start()
+    launched.wait_to_hear(f"Trainyard is up at http://127.0.0.1:{port}", seconds=60)
+    wait_until_well(port)
+    assert launched.said.count("one-time password") == 1
+    parts = launched.parts()
+    assert set(parts) == {"valkey-server", "web", "supervisor", "worker-1", "worker-2"}
+
+    assert launched.stop() == 0
+
+    assert not any(is_alive(pid) for pid in parts.values())
+    assert "Traceback" not in launched.said
+
+    again = start()
+    wait_until_well(port)
+    assert "one-time password" not in again.said
+    assert again.stop() == 0
+
+
+def test_the_launcher_has_no_thread_that_a_fork_would_lose(start: Start, port: int) -> None:
+    launched = start()
+    wait_until_well(port)
+    assert len(os.listdir(f"/proc/{launched.process.pid}/task")) == 1
+
+
+def test_each_part_may_be_killed_and_comes_back(start: Start, port: int) -> None:
+    launched = start()
+    wait_until_well(port)
+    before = launched.parts()
+
+    for pid in before.values():
+        os.kill(pid, signal.SIGKILL)
+
+    launched.wait_to_hear("was killed by SIGKILL", times=len(before))
+    wait_for(lambda: set(launched.parts()) == set(before), "the return of all parts")
+    assert not set(launched.parts().values()) & set(before.values())
+    wait_until_well(port)
+
+
+def test_a_start_after_everything_was_killed_at_once_is_a_start_like_any(
+    start: Start, port: int
+) -> None:
+    launched = start()
+    wait_until_well(port)
+    launched.process.kill()
+    launched.process.wait()
+
+    start()
+
+    wait_until_well(port)
+
+
+def test_a_second_instance_on_the_same_home_is_refused(start: Start, port: int) -> None:
+    first = start()
+    wait_until_well(port)
+    second = start(TRAINYARD_PORT=str(port + 1))
+    assert second.wait_for_end() == 1
+    assert second.said == (
+        f"Trainyard is already running on {first.home} (process {first.process.pid}):"
+        " stop it, or set TRAINYARD_HOME to another folder.\n"
+    )
+
+
+def test_a_taken_port_is_named(start: Start, port: int) -> None:
+    with socket.create_server(("127.0.0.1", port)):
+        launched = start()
+        assert launched.wait_for_end() == 1
+    assert launched.said == (
+        f"Port {port} of 127.0.0.1 is taken by another program:"
+        " stop it, or set TRAINYARD_PORT to another port.\n"
+    )
+
+
+def test_a_home_that_cannot_be_made_is_named(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    launched = start(TRAINYARD_HOME=str(tmp_path / "file" / "home"))
+    assert launched.wait_for_end() == 2
+    assert launched.said.startswith("TRAINYARD_HOME: cannot make the folder")
+    assert len(launched.said.splitlines()) == 1
