@@ -1,5 +1,6 @@
 """Work for the queue's workers: short, and safe to run twice."""
 
+import logging
 import threading
 from contextlib import suppress
 
@@ -13,6 +14,7 @@ from workspace.environments import log_path
 from workspace.models import Environment, EnvironmentState
 
 HEARTBEAT_SECONDS = 2.0
+log = logging.getLogger(__name__)
 
 
 def build_environment(environment_id: int) -> None:
@@ -30,9 +32,9 @@ def build_environment(environment_id: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     changes: dict[str, object] = {}
     try:
-        with path.open("wb", buffering=0) as log:
+        with path.open("wb", buffering=0) as written:
             built = backend_for_kind(environment.kind).prepare(
-                {**environment.spec, "digest": environment.digest}, log.write
+                {**environment.spec, "digest": environment.digest}, written.write
             )
         changes = {
             "state": EnvironmentState.READY,
@@ -42,6 +44,11 @@ def build_environment(environment_id: int) -> None:
         }
     except BackendError as error:
         changes = {"state": EnvironmentState.FAILED, "error": str(error)}
+    except Exception as error:
+        # Without an end it would be taken for a build whose worker died, and tried again for ever.
+        log.exception("Environment %s could not be built", environment.digest[:12])
+        message = f"The build came to an end it should not have: {error or type(error).__name__}"
+        changes = {"state": EnvironmentState.FAILED, "error": message}
     finally:
         done.set()
         beat.join()

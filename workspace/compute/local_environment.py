@@ -68,7 +68,15 @@ def _fill(folder: Path, spec: EnvironmentSpec, log: Log) -> None:
     words = _Words(log)
     python = _choose_python(spec.pythons)
     words.say(f"Making a virtualenv with Python {python}.")
-    make = ["venv", "--no-project", "--relocatable", "--allow-existing", "--python", python]
+    make = [
+        "venv",
+        "--quiet",
+        "--no-project",
+        "--relocatable",
+        "--allow-existing",
+        "--python",
+        python,
+    ]
     if _run([*make, str(folder)], folder, words):
         wanted = " or ".join(spec.pythons)
         raise EnvironmentFailed(

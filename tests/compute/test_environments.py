@@ -1,0 +1,175 @@
+"""How environments are asked for, built once, taken up again, and removed."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.utils import timezone
+from redis import Redis
+
+from runs.models import ProcessGroup
+from tests.factories import make_environment, make_group, make_run
+from workspace import environments, jobs
+from workspace.compute import local_environment
+from workspace.compute.base import EnvironmentFailed
+from workspace.compute.registry import backend_for_kind
+from workspace.environments import EnvironmentSpec, enqueue_build, get_or_create
+from workspace.errors import Conflict
+from workspace.models import Environment, EnvironmentState, Team
+
+SPEC = EnvironmentSpec.of("2.21")
+
+
+def with_files(environment: Environment, home: Path) -> Environment:
+    python = home / environment.reference / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    return environment
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave TensorFlow out of what is built."""
+    packages = property(lambda spec: list(spec.packages))
+    monkeypatch.setattr(EnvironmentSpec, "requirements", packages)
+
+
+@pytest.mark.django_db
+def test_equal_specifications_share_one_environment() -> None:
+    first = get_or_create("local", SPEC)
+    assert first.state == EnvironmentState.PENDING
+    assert get_or_create("local", EnvironmentSpec.of("2.21")) == first
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("seconds", "state"), [(90, "pending"), (5, "failed")])
+def test_a_failed_environment_is_tried_again_after_a_while(seconds: int, state: str) -> None:
+    environment = get_or_create("local", SPEC)
+    Environment.objects.update(
+        state=EnvironmentState.FAILED, built_at=timezone.now() - timedelta(seconds=seconds)
+    )
+    assert get_or_create("local", SPEC).state == state
+    assert environment.digest == SPEC.digest("local")
+
+
+@pytest.mark.django_db
+def test_an_environment_whose_files_are_gone_is_built_again(home: Path) -> None:
+    environment = make_environment(digest=SPEC.digest("local"))
+    assert get_or_create("local", SPEC).state == EnvironmentState.PENDING
+    Environment.objects.update(state=EnvironmentState.READY, reference=environment.reference)
+    with_files(environment, home)
+    assert get_or_create("local", SPEC).state == EnvironmentState.READY
+
+
+@pytest.mark.django_db(transaction=True)
+def test_asking_often_queues_one_build(broker: Redis) -> None:
+    environment = get_or_create("local", SPEC)
+    for _ in range(3):
+        enqueue_build(environment)
+    assert broker.llen("rq:queue:default") == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_broker_that_is_away_harms_nothing(settings, caplog: pytest.LogCaptureFixture) -> None:
+    settings.RQ_QUEUES = {"default": {"URL": "unix:///nonexistent/valkey.sock"}}
+    enqueue_build(get_or_create("local", SPEC))
+    assert "The broker is away" in caplog.text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_build_makes_a_virtualenv_and_tells_what_is_in_it(home: Path, small: None) -> None:
+    environment = get_or_create("local", EnvironmentSpec.of("2.21", packages=["six==1.17.0"]))
+    jobs.build_environment(environment.pk)
+    environment.refresh_from_db()
+    assert environment.state == EnvironmentState.READY, environment.error
+    assert environment.packages == {"six": "1.17.0"}
+    assert environment.size_bytes > 10_000
+    assert (home / environment.reference / "bin" / "python").exists()
+    assert b"six==1.17.0" in environments.log_path(environment).read_bytes()
+    assert not list((home / "environments").glob(".building-*"))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_failed_build_tells_in_the_resolvers_words(home: Path, small: None) -> None:
+    environment = get_or_create("local", EnvironmentSpec.of("2.21", packages=["six==99.0"]))
+    jobs.build_environment(environment.pk)
+    environment.refresh_from_db()
+    assert environment.state == EnvironmentState.FAILED
+    assert "six==99.0" in environment.error
+    assert "No solution found" in environment.error
+    assert not (home / "environments" / environment.digest).exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_python_that_is_nowhere_is_named(home: Path, small: None, monkeypatch) -> None:
+    monkeypatch.setenv("UV_PYTHON_DOWNLOADS", "never")
+    environment = get_or_create("local", EnvironmentSpec.of("2.21", python="3.7"))
+    jobs.build_environment(environment.pk)
+    environment.refresh_from_db()
+    assert environment.state == EnvironmentState.FAILED
+    assert "Python 3.7 was not found on this machine and could not be fetched" in environment.error
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_of_two_workers_builds(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[Path] = []
+
+    def build(folder: Path, spec: EnvironmentSpec, log: object) -> None:
+        built.append(folder)
+        jobs.build_environment(environment.pk)
+        raise EnvironmentFailed("enough")
+
+    monkeypatch.setattr(local_environment, "build", build)
+    environment = get_or_create("local", SPEC)
+    jobs.build_environment(environment.pk)
+    assert len(built) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_build_that_trips_is_no_endless_building(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trip(folder: Path, spec: EnvironmentSpec, log: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(local_environment, "build", trip)
+    environment = get_or_create("local", SPEC)
+    jobs.build_environment(environment.pk)
+    environment.refresh_from_db()
+    assert environment.state == EnvironmentState.FAILED
+    assert "No space left on device" in environment.error
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("seconds", "state"), [(20, "pending"), (5, "building")])
+def test_a_build_whose_worker_is_gone_is_taken_up_again(seconds: int, state: str) -> None:
+    environment = make_environment(
+        EnvironmentState.BUILDING, heartbeat_at=timezone.now() - timedelta(seconds=seconds)
+    )
+    environments.recover_stale()
+    environment.refresh_from_db()
+    assert environment.state == state
+
+
+@pytest.mark.django_db
+def test_an_environment_in_use_stays(team: Team, home: Path) -> None:
+    environment = with_files(make_environment(), home)
+    run = make_run(team, environment=environment)
+    with pytest.raises(Conflict):
+        environments.remove(environment)
+    type(run).objects.update(ended_at=timezone.now())
+    group = make_group(run)
+    with pytest.raises(Conflict):
+        environments.remove(environment)
+    ProcessGroup.objects.filter(pk=group.pk).update(removed_at=timezone.now())
+    environments.remove(environment)
+    assert not Environment.objects.exists()
+    assert not backend_for_kind("local").has_environment(environment.reference)
+
+
+@pytest.mark.django_db
+def test_a_failed_environment_is_built_again_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = make_environment(EnvironmentState.FAILED, error="no")
+    environments.retry(environment)
+    assert environment.state == EnvironmentState.PENDING
+    assert not environment.error

@@ -1,0 +1,320 @@
+"""What every backend promises, kept by the local one with real processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from runs.runner import procfs
+from runs.runner.folder import Folder
+from tests.runner.stage import Group, one, python
+from tests.runner.test_program import DAEMON, IGNORES_SIGTERM, daemon_of, is_alive
+from tests.runner.web import FakeWeb, spec, until
+from workspace.compute import local_machine
+from workspace.compute.base import BackendError, GroupPlan, SightingState
+from workspace.compute.local import LocalBackend
+
+SLEEPS = "import time; print('up', flush=True); time.sleep(60)"
+
+
+def runner_of(group: Group, index: int = 0) -> int:
+    recorded = json.loads((group.folder(index) / "pid").read_text())
+    return int(recorded["pid"])
+
+
+def kill_runner(group: Group, index: int = 0) -> None:
+    os.kill(runner_of(group, index), signal.SIGKILL)
+    folder = Folder(str(group.folder(index)))
+    until(lambda: not folder.is_taken(), "the runner is gone")
+
+
+def states(group: Group) -> list[SightingState]:
+    return [sighting.state for sighting in group.backend.observe(group.label)]
+
+
+def two_sleepers(yard: Path, web: FakeWeb, label: str = "run-1-1") -> Group:
+    group = Group(yard, web, [spec(python(SLEEPS)), spec(python(SLEEPS))], label).start()
+    until(lambda: all(told.log for told in group.told))
+    return group
+
+
+def test_all_processes_start_and_are_seen(yard: Path, web: FakeWeb) -> None:
+    group = two_sleepers(yard, web)
+    sightings = group.backend.observe(group.label)
+    assert [sighting.name for sighting in sightings] == ["worker-0", "worker-1"]
+    assert states(group) == [SightingState.ALIVE, SightingState.ALIVE]
+    assert all(sighting.node == os.uname().nodename for sighting in sightings)
+
+
+def test_a_second_start_changes_nothing(yard: Path, web: FakeWeb) -> None:
+    group = two_sleepers(yard, web)
+    runners = [runner_of(group, 0), runner_of(group, 1)]
+    group.start()
+    LocalBackend(str(yard)).start(group.plan)
+    assert [runner_of(group, 0), runner_of(group, 1)] == runners
+    assert [told.calls.count("spec") for told in group.told] == [1, 1]
+
+
+def test_a_start_that_was_cut_short_is_completed(yard: Path, web: FakeWeb) -> None:
+    group = Group(yard, web, [spec(python("pass")), spec(python("pass"))])
+    first_only = GroupPlan(group.label, group.plan.environment_reference, group.plan.processes[:1])
+    group.backend.start(first_only)
+    until(lambda: group.told[0].ready)
+    group.start()
+    group.until_collected()
+
+
+def test_a_program_that_has_ended_is_not_started_again(yard: Path, web: FakeWeb) -> None:
+    group, told = one(yard, web, "print('once')")
+    group.until_collected()
+    until(lambda: states(group) == [SightingState.EXITED])
+    group.start()
+    assert states(group) == [SightingState.EXITED]
+    assert told.log == b"once\n"
+
+
+def test_the_exit_code_and_reason_are_seen(yard: Path, web: FakeWeb) -> None:
+    group, _ = one(yard, web, "import os; os.kill(os.getpid(), 9)")
+    group.until_collected()
+    until(lambda: states(group) == [SightingState.EXITED])
+    (sighting,) = group.backend.observe(group.label)
+    assert sighting.exit_code == 137
+    assert "SIGKILL" in sighting.reason
+
+
+def test_a_group_that_never_was_is_empty_and_may_be_removed(yard: Path) -> None:
+    backend = LocalBackend(str(yard))
+    assert backend.observe("run-9-9") == []
+    backend.stop("run-9-9", timedelta(seconds=1))
+    backend.kill("run-9-9")
+    backend.remove("run-9-9")
+    assert backend.salvage("run-9-9", ["worker-0"]) == []
+
+
+@pytest.mark.parametrize("label", ["", "../x", "a/b", "/etc", "x" * 65])
+def test_a_label_that_is_no_name_is_refused(yard: Path, label: str) -> None:
+    with pytest.raises(BackendError):
+        LocalBackend(str(yard)).remove(label)
+
+
+def test_an_environment_that_is_gone_is_named(yard: Path, web: FakeWeb) -> None:
+    group = Group(yard, web, [spec(python("pass"))])
+    plan = GroupPlan(group.label, "environments/none", group.plan.processes)
+    with pytest.raises(BackendError, match="environments/none"):
+        group.backend.start(plan)
+
+
+def test_stop_lets_a_program_end_by_itself(yard: Path, web: FakeWeb) -> None:
+    handler = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n"
+    group, told = one(yard, web, handler + SLEEPS)
+    until(lambda: told.log)
+    group.backend.stop(group.label, timedelta(seconds=30))
+    group.until_collected()
+    assert told.ending is not None
+    assert told.ending["exit_code"] == 7
+
+
+def test_stop_kills_after_the_grace_it_was_given(yard: Path, web: FakeWeb) -> None:
+    group, told = one(yard, web, IGNORES_SIGTERM, grace_seconds=3600)
+    until(lambda: told.log)
+    group.backend.stop(group.label, timedelta(seconds=0.4))
+    group.until_collected()
+    assert told.ending is not None
+    assert told.ending["exit_code"] == 137
+    assert "0.4 s after SIGTERM" in told.ending["reason"]
+
+
+def test_stop_reaches_a_process_that_waits_at_the_barrier(yard: Path, web: FakeWeb) -> None:
+    web.go = False
+    group, told = one(yard, web, SLEEPS)
+    until(lambda: "beat" in told.calls)
+    group.backend.stop(group.label, timedelta(seconds=1))
+    group.until_collected()
+    assert told.ending is not None
+    assert told.ending["exit_code"] == 143
+
+
+@pytest.mark.parametrize("more", ["", "os.execvpe('sleep', ['sleep', '60'], {})"])
+def test_kill_ends_daemons_also_those_that_dropped_their_environment(
+    yard: Path, web: FakeWeb, more: str
+) -> None:
+    more = f"print('daemon', os.getpid(), flush=True); {more}" if more else more
+    group, told = one(yard, web, DAEMON.format(more=more, then="time.sleep(60)"))
+    daemon = until(lambda: daemon_of(bytes(told.log)))
+    group.backend.kill(group.label)
+    assert not is_alive(daemon)
+    assert not is_alive(told.started or 0)
+    assert states(group) == [SightingState.GONE]
+
+
+def test_kill_spares_a_group_of_the_same_name_in_another_home(
+    yard: Path, web: FakeWeb, tmp_path: Path
+) -> None:
+    group = two_sleepers(yard, web)
+    LocalBackend(str(tmp_path / "other")).kill(group.label)
+    other = two_sleepers(yard, web, "run-1-11")
+    group.backend.kill(group.label)
+    assert states(other) == [SightingState.ALIVE, SightingState.ALIVE]
+
+
+def test_remove_leaves_nothing(yard: Path, web: FakeWeb) -> None:
+    group = two_sleepers(yard, web)
+    group.backend.addresses(group.plan)
+    group.backend.remove(group.label)
+    assert not (yard / "local" / group.label).exists()
+    assert not any(is_alive(told.started or 0) for told in group.told)
+    assert group.backend.observe(group.label) == []
+    group.backend.remove(group.label)
+
+
+def test_another_backend_adopts_what_runs(yard: Path, web: FakeWeb) -> None:
+    group = two_sleepers(yard, web)
+    group.backend = LocalBackend(str(yard))
+    assert states(group) == [SightingState.ALIVE, SightingState.ALIVE]
+    group.backend.stop(group.label, timedelta(seconds=5))
+    group.until_collected()
+
+
+def test_runners_outlive_the_one_that_started_them(yard: Path, web: FakeWeb) -> None:
+    group = Group(yard, web, [spec(python("import time; time.sleep(1); print('done')"))])
+    starter = f"""
+import sys
+from tests.runner import stage
+from workspace.compute.base import GroupPlan, ProcessPlan
+from workspace.compute.local import LocalBackend
+LocalBackend({str(yard)!r}).start({group.plan!r})
+"""
+    subprocess.run([sys.executable, "-c", starter], check=True, timeout=30)
+    until(lambda: states(group) == [SightingState.ALIVE])
+    group.until_collected()
+    assert group.told[0].log == b"done\n"
+
+
+def test_a_dead_runner_is_seen_and_what_it_left_is_salvaged(yard: Path, web: FakeWeb) -> None:
+    script = f"open('outputs/kept', 'w').write('k'); print('last words')\n{SLEEPS}"
+    group, told = one(yard, web, script)
+    until(lambda: b"up" in told.log)
+    kill_runner(group)
+    assert states(group) == [SightingState.GONE]
+    assert group.backend.salvage(group.label, group.names) == ["worker-0"]
+    group.until_collected()
+    until(lambda: not group.backend.salvage(group.label, group.names))
+    assert told.ending is not None
+    assert told.ending["exit_code"] == 137
+    assert told.ending["reason"] == "was killed with its runner"
+    assert told.log == b"last words\nup\n"
+    assert told.outputs == {"outputs/kept": b"k"}
+
+
+def test_what_a_dead_runner_could_not_send_any_more_is_salvaged_once(
+    yard: Path, web: FakeWeb
+) -> None:
+    group, told = one(
+        yard,
+        web,
+        "print('first', flush=True); import time; time.sleep(0.5);"
+        "print('second'); raise SystemExit(4)",
+    )
+    until(lambda: told.log)
+    web.trouble = lambda process, path: 503
+    until(lambda: (group.folder() / "exit.json").exists())
+    kill_runner(group)
+    web.trouble = lambda process, path: None
+    group.backend.salvage(group.label, group.names)
+    group.until_collected()
+    assert told.log == b"first\nsecond\n"
+    assert told.ending is not None
+    assert told.ending["exit_code"] == 4
+
+
+def test_salvage_ends_what_a_dead_runner_left_alive(yard: Path, web: FakeWeb) -> None:
+    group, told = one(yard, web, DAEMON.format(more="", then="time.sleep(60)"))
+    daemon = until(lambda: daemon_of(bytes(told.log)))
+    kill_runner(group)
+    group.backend.salvage(group.label, group.names)
+    group.until_collected()
+    assert not is_alive(daemon)
+
+
+def test_nothing_is_salvaged_from_living_or_finished_processes(yard: Path, web: FakeWeb) -> None:
+    group, told = one(yard, web, "print('x')")
+    group.until_collected()
+    until(lambda: states(group) == [SightingState.EXITED])
+    calls = len(told.calls)
+    assert group.backend.salvage(group.label, group.names) == []
+    assert len(told.calls) == calls
+
+
+def test_addresses_are_free_stable_and_nobody_else_gets_them(yard: Path, web: FakeWeb) -> None:
+    first = Group(yard, web, [spec(python("pass"))] * 3, "run-1-1")
+    second = Group(yard, web, [spec(python("pass"))] * 3, "run-2-1")
+    given = first.backend.addresses(first.plan)
+    others = second.backend.addresses(second.plan)
+    assert LocalBackend(str(yard)).addresses(first.plan) == given
+    assert list(given) == first.names
+    all_given = [
+        address for each in (given, others) for ports in each.values() for address in ports
+    ]
+    assert len(set(all_given)) == 6
+    assert all(address.startswith("127.0.0.1:") for address in all_given)
+
+
+def test_a_foreign_process_with_a_recorded_number_is_never_signalled(
+    yard: Path, web: FakeWeb, sleeper: Callable[[], subprocess.Popen[bytes]]
+) -> None:
+    group, _ = one(yard, web, "pass")
+    group.until_collected()
+    until(lambda: states(group) == [SightingState.EXITED])
+    stranger = sleeper()
+    started = procfs.status_of(stranger.pid)
+    assert started is not None
+    for recorded in (
+        {"pid": stranger.pid, "started": 1},
+        {"pid": stranger.pid, "started": started.started},
+    ):
+        (group.folder() / "pid").write_text(json.dumps(recorded))
+        group.backend.stop(group.label, timedelta(seconds=0))
+        group.backend.kill(group.label)
+    group.backend.remove(group.label)
+    assert stranger.poll() is None
+
+
+@pytest.fixture
+def sleeper() -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start() -> subprocess.Popen[bytes]:
+        started.append(subprocess.Popen(["sleep", "60"]))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_this_machine_is_one_node(yard: Path) -> None:
+    (node,) = LocalBackend(str(yard)).check()
+    assert node.cpus == len(os.sched_getaffinity(0))
+    assert node.memory_bytes > 100 * 1024 * 1024
+    assert node.healthy
+
+
+def test_gpus_are_those_that_the_driver_names(
+    yard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho '0, GPU-1234, NVIDIA H200, 143771'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    local_machine._gpus.cache_clear()
+    (gpu,) = local_machine.look().gpus
+    local_machine._gpus.cache_clear()
+    assert (gpu.index, gpu.uuid, gpu.model) == (0, "GPU-1234", "NVIDIA H200")
+    assert gpu.memory_bytes == 143771 * 1024 * 1024
