@@ -83,6 +83,14 @@ def unusable_paths(errors: list[FieldError]) -> Invalid:
     return Invalid(f"{first.field} cannot be used: {first.message}{more}", errors=errors[:50])
 
 
+def snapshot_of(team: Team, digest: str) -> Snapshot:
+    """Give the team's snapshot of that digest."""
+    snapshot = Snapshot.objects.filter(team=team, digest=digest).first()
+    if snapshot is None:
+        raise NotFound(f"{team.name} has no snapshot {shown(digest[:12])}. Upload the files again.")
+    return snapshot
+
+
 def manifest_of(snapshot: Snapshot) -> Manifest:
     """Give what a snapshot holds."""
     try:

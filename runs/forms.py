@@ -1,0 +1,305 @@
+"""The form of a new run: what a person fills in, as the configuration that a program would send.
+
+It checks nothing itself; `runs.config` does, and its errors are shown beside these fields.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django import forms
+from django.http import QueryDict
+
+from runs.config import Distribution, Mode, RunConfig
+from workspace.environments_spec import CURATED
+from workspace.errors import FieldError
+from workspace.forms import Form
+from workspace.models import ComputeTarget
+
+MODES = [
+    (Mode.SINGLE.value, "Single: one process"),
+    (Mode.MULTI_WORKER.value, "Multi-worker: MultiWorkerMirroredStrategy"),
+    (Mode.PARAMETER_SERVER.value, "Parameter server"),
+]
+# What users call a parameter-server cluster, and the tasks beside its workers and servers.
+DIALECTS = {
+    "workers": ("Workers and servers, as in Azure ML", {}),
+    "chief": ("Chief, workers and servers, as in TensorFlow 2", {"chief": True}),
+    "estimator": (
+        "Chief, workers, servers and evaluator, as tf.estimator has",
+        {"chief": True, "evaluator": True},
+    ),
+}
+NUMBERS = ("cpus_per_process", "memory_gb")
+FORM_FIELD_OF = {
+    "distributed_training": "mode",
+    "distributed_training.type": "mode",
+    "distributed_training.worker_count": "worker_count",
+    "distributed_training.parameter_server_count": "parameter_server_count",
+    "distributed_training.chief": "dialect",
+    "distributed_training.evaluator": "dialect",
+    "max_run_duration_seconds": "max_hours",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A name and a value; `kind` is list where the value is JSON for several arguments."""
+
+    name: str = ""
+    value: str = ""
+    kind: str = "text"
+    error: str = ""
+
+
+def _text(label: str, help_text: str = "", **attrs: str) -> forms.CharField:
+    return forms.CharField(
+        label=label, help_text=help_text, required=False, widget=forms.TextInput(attrs=attrs)
+    )
+
+
+def _number(label: str, help_text: str = "", **attrs: str) -> forms.CharField:
+    return _text(label, help_text, **{"inputmode": "decimal", "autocomplete": "off", **attrs})
+
+
+class NewRunForm(Form):
+    """Everything about a run but its files."""
+
+    experiment = _text(
+        "Experiment",
+        "Runs of one question. A new name makes a new experiment.",
+        list="experiments",
+        autocomplete="off",
+    )
+    entry_script = _text(
+        "Entry script", "The Python file to start.", list="scripts", autocomplete="off"
+    )
+    compute_target = forms.ChoiceField(label="Compute target", required=False)
+    framework_version = forms.ChoiceField(
+        label="TensorFlow", required=False, choices=[(name, name) for name in CURATED]
+    )
+    mode = forms.ChoiceField(label="Distribution", required=False, choices=MODES)
+    dialect = forms.ChoiceField(
+        label="Tasks",
+        required=False,
+        choices=[(name, words) for name, (words, _) in DIALECTS.items()],
+    )
+    worker_count = _number("Workers", inputmode="numeric")
+    parameter_server_count = _number("Parameter servers", inputmode="numeric")
+    cpus_per_process = _number("CPUs per process", "Empty: no share is set aside.")
+    memory_gb = _number("Memory per process, GB", "Empty: no share is set aside.")
+    gpus_per_process = _number("GPUs per process", "Empty or 0: CPU only.", inputmode="numeric")
+    pip_packages = forms.CharField(
+        label="pip packages",
+        help_text="One a line, such as scikit-learn==1.7.",
+        required=False,
+        widget=forms.Textarea(attrs={"rows": "3", "spellcheck": "false"}),
+    )
+    pip_requirements_file = _text(
+        "Requirements file",
+        "A file of the source directory.",
+        list="requirements",
+        autocomplete="off",
+    )
+    max_hours = _number("Longest duration, hours", "Empty: no limit.")
+    max_minutes = _number("and minutes")
+    priority = _number("Priority", "-100 to 100; the higher starts first.", inputmode="numeric")
+
+    def __init__(
+        self,
+        data: QueryDict | None = None,
+        *,
+        targets: Iterable[ComputeTarget],
+        initial: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(data, initial=dict(initial or {}))
+        self._choices("compute_target").choices = [(t.name, t.name) for t in targets]
+        self._rows: dict[str, list[Row]] = {
+            name: list((initial or {}).get(name, [])) for name in ("params", "variables")
+        }
+        if data is not None:
+            self._rows = {
+                "params": _rows_from(data, "param"),
+                "variables": _rows_from(data, "variable"),
+            }
+
+    def _choices(self, name: str) -> forms.ChoiceField:
+        field = self.fields[name]
+        assert isinstance(field, forms.ChoiceField)  # noqa: S101 (it is declared above)
+        return field
+
+    @property
+    def params(self) -> list[Row]:
+        return self._rows["params"]
+
+    @property
+    def variables(self) -> list[Row]:
+        return self._rows["variables"]
+
+    def config(self) -> dict[str, Any]:
+        """Give the configuration as submitted, with what cannot be read left as it was typed."""
+        given = {name: str(self.data.get(name, "")).strip() for name in self.fields}
+        config: dict[str, Any] = {
+            name: given[name]
+            for name in ("experiment", "entry_script", "compute_target", "framework_version")
+            if given[name]
+        }
+        if given["pip_requirements_file"]:
+            config["pip_requirements_file"] = given["pip_requirements_file"]
+        config["pip_packages"] = given["pip_packages"].splitlines()
+        config |= {name: _decimal(given[name]) for name in NUMBERS if given[name]}
+        if given["priority"]:
+            config["priority"] = _whole(given["priority"])
+        if given["gpus_per_process"]:
+            gpus = _whole(given["gpus_per_process"])
+            config["gpus_per_process"] = gpus
+            config["use_gpu"] = gpus != 0
+        if given["max_hours"] or given["max_minutes"]:
+            config["max_run_duration_seconds"] = _seconds(given["max_hours"], given["max_minutes"])
+        distribution = _distribution_from(given)
+        if distribution:
+            config["distributed_training"] = distribution
+        config["script_params"] = {row.name: _value_of(row) for row in self.params if row.name}
+        config["environment_variables"] = {
+            row.name: row.value for row in self.variables if row.name
+        }
+        return config
+
+    def own_errors(self) -> list[FieldError]:
+        """Give what the configuration itself could not show: rows without a name, or repeated."""
+        errors = []
+        for kind, rows in (
+            ("script_params", self.params),
+            ("environment_variables", self.variables),
+        ):
+            seen: set[str] = set()
+            for row in rows:
+                if not row.name and row.value:
+                    errors.append(FieldError(f"{kind}.", "Give this value a name."))
+                if row.name and row.name in seen:
+                    errors.append(FieldError(f"{kind}.{row.name}", "This name is there twice."))
+                seen.add(row.name)
+        return errors
+
+    def show_errors(self, errors: Iterable[FieldError]) -> None:
+        """Put every error beside the field it names, or above the form."""
+        self.full_clean()
+        for error in errors:
+            kind, dot, name = error.field.partition(".")
+            rows = {"script_params": "params", "environment_variables": "variables"}.get(kind)
+            field = FORM_FIELD_OF.get(error.field, error.field)
+            if rows and dot:
+                self._rows[rows] = [_with_error(row, name, error) for row in self._rows[rows]]
+            elif field in self.fields:
+                self.add_error(field, error.message)
+            else:
+                self.add_error(
+                    None, f"{error.field}: {error.message}" if error.field else error.message
+                )
+
+
+def _with_error(row: Row, name: str, error: FieldError) -> Row:
+    is_meant = row.name == name and (name or row.value) and not row.error
+    return Row(row.name, row.value, row.kind, error.message) if is_meant else row
+
+
+def _rows_from(data: QueryDict, kind: str) -> list[Row]:
+    names, values = data.getlist(f"{kind}_name"), data.getlist(f"{kind}_value")
+    kinds = data.getlist(f"{kind}_kind")
+    kinds += ["text"] * (len(names) - len(kinds))
+    rows = [
+        Row(name.strip(), value, "list" if how == "list" else "text")
+        for name, value, how in zip(names, values, kinds, strict=False)
+    ]
+    return [row for row in rows if row.name or row.value]
+
+
+def _value_of(row: Row) -> Any:
+    if row.kind == "list":
+        try:
+            value = json.loads(row.value)
+        except (ValueError, RecursionError):
+            return row.value
+        return value if isinstance(value, list) else row.value
+    return row.value
+
+
+def _whole(text: str) -> int | float | str:
+    try:
+        return int(text)
+    except ValueError:
+        return _decimal(text)
+
+
+def _decimal(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _seconds(hours: str, minutes: str) -> int | float | str:
+    total = 0.0
+    for text, seconds in ((hours, 3600), (minutes, 60)):
+        value = _decimal(text or "0")
+        if isinstance(value, str):
+            return value
+        total += value * seconds
+    return int(total) if total == total // 1 else total
+
+
+def _distribution_from(given: Mapping[str, str]) -> dict[str, Any] | None:
+    mode = given["mode"] or Mode.SINGLE.value
+    if mode == Mode.SINGLE:
+        return None
+    distribution: dict[str, Any] = {"type": mode}
+    if given["worker_count"]:
+        distribution["worker_count"] = _whole(given["worker_count"])
+    if mode == Mode.PARAMETER_SERVER:
+        if given["parameter_server_count"]:
+            distribution["parameter_server_count"] = _whole(given["parameter_server_count"])
+        distribution |= DIALECTS.get(given["dialect"], DIALECTS["workers"])[1]
+    return distribution
+
+
+def initial_of(config: RunConfig) -> dict[str, Any]:
+    """Give the form's values for a configuration, to submit it again."""
+    seconds = config.max_run_duration_seconds
+    distribution = config.distributed_training
+    return {
+        "experiment": config.experiment,
+        "entry_script": config.entry_script,
+        "compute_target": config.compute_target,
+        "framework_version": config.framework_version,
+        "mode": config.mode.value,
+        "dialect": _dialect_of(distribution),
+        "worker_count": distribution.worker_count,
+        "parameter_server_count": distribution.parameter_server_count or 1,
+        "cpus_per_process": _plain(config.cpus_per_process),
+        "memory_gb": _plain(config.memory_gb),
+        "gpus_per_process": config.gpus_per_process or "",
+        "pip_packages": "\n".join(config.pip_packages),
+        "pip_requirements_file": config.pip_requirements_file,
+        "max_hours": "" if seconds is None else seconds // 3600,
+        "max_minutes": "" if seconds is None else _plain(seconds % 3600 / 60),
+        "priority": config.priority or "",
+        "params": [_row_of(name, value) for name, value in config.script_params.items()],
+        "variables": [Row(name, value) for name, value in config.environment_variables.items()],
+    }
+
+
+def _dialect_of(distribution: Distribution) -> str:
+    if distribution.evaluator:
+        return "estimator"
+    return "chief" if distribution.chief else "workers"
+
+
+def _row_of(name: str, value: object) -> Row:
+    if isinstance(value, list):
+        return Row(name, json.dumps(value, ensure_ascii=False), "list")
+    return Row(name, "" if value is None else str(value))
+
+
+def _plain(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"

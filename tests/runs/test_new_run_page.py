@@ -1,0 +1,314 @@
+import json
+import re
+from html import unescape
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+
+from runs.config import RunConfig, parse
+from runs.models import Run, Snapshot
+from tests.factories import make_run, make_target
+from tests.runs.archive_builders import zip_of, zip_with
+from tests.runs.test_snapshots import snapshot_of
+from workspace.models import Team
+
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.urls("tests.runs.urls_with_new"),
+    pytest.mark.usefixtures("broker"),
+]
+
+PAGE = "/t/default/runs/new/"
+SCRIPT = b"print('hello')\n"
+
+
+@pytest.fixture
+def page(bob: User, team: Team, client: Client) -> Client:
+    client.force_login(bob)
+    return client
+
+
+@pytest.fixture
+def snapshot(team: Team, page: Client) -> Snapshot:
+    make_target(team)
+    files = {"train.py": SCRIPT, "lib/model.py": SCRIPT, "requirements.txt": b"rich==14.0.0\n"}
+    return snapshot_of(team, files)
+
+
+def fields(snapshot: Snapshot, **more: Any) -> dict[str, Any]:
+    return {
+        "snapshot": snapshot.digest,
+        "idempotency_key": "key-1",
+        "experiment": "digits",
+        "entry_script": "train.py",
+        "compute_target": "local",
+        "framework_version": "2.21",
+        "mode": "single",
+        **more,
+    }
+
+
+def words(response: Any) -> str:
+    """Give what a page says, without its tags."""
+    text = re.sub(r"<(script|style|template)\b.*?</\1>", " ", response.content.decode(), flags=re.S)
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", text)))
+
+
+def value_of(response: Any, name: str) -> str:
+    found = re.search(rf'<input[^>]*name="{name}"[^>]*>', response.content.decode())
+    assert found, name
+    value = re.search(r'value="([^"]*)"', found[0])
+    return unescape(value[1]) if value else ""
+
+
+def test_a_member_is_asked_for_files_first(page: Client):
+    answer = page.get(PAGE)
+
+    assert "Drop a folder here" in words(answer)
+
+
+def test_a_viewer_may_not_and_a_stranger_finds_nothing(
+    client: Client, team: Team, vera: User, charlie: User
+):
+    for person, status in ((vera, 403), (charlie, 404)):
+        client.force_login(person)
+        assert client.get(PAGE).status_code == status
+        assert client.post(f"{PAGE}archive/").status_code == status
+        assert client.post(f"{PAGE}preview/").status_code == status
+
+
+def test_a_browser_without_javascript_sends_an_archive(page: Client, team: Team):
+    make_target(team)
+    archive = SimpleUploadedFile("a.zip", zip_of({"train.py": SCRIPT}))
+
+    answer = page.post(f"{PAGE}archive/", {"source": archive}, follow=True)
+
+    assert answer.redirect_chain == [(f"{PAGE}?snapshot={Snapshot.objects.get().digest}", 302)]
+    assert value_of(answer, "entry_script") == "train.py"
+
+
+def test_a_bad_archive_is_answered_on_the_page(page: Client):
+    archive = SimpleUploadedFile("a.zip", zip_with((b"../a.py", SCRIPT)))
+
+    answer = page.post(f"{PAGE}archive/", {"source": archive})
+
+    assert answer.status_code == 400
+    assert "../a.py: it has .. in it" in words(answer)
+    assert "Choose a .zip or .tar.gz" in words(page.post(f"{PAGE}archive/"))
+
+
+def test_the_form_offers_what_the_files_hold(page: Client, snapshot: Snapshot):
+    answer = page.get(PAGE, {"snapshot": snapshot.digest, "name": "digits"})
+
+    assert value_of(answer, "experiment") == "digits"
+    assert value_of(answer, "entry_script") == "train.py"
+    assert value_of(answer, "pip_requirements_file") == "requirements.txt"
+    assert '<option value="lib/model.py">' in answer.content.decode()
+    assert "CPUs" in words(answer)
+
+
+def test_a_snapshot_of_another_team_is_not_found(page: Client):
+    assert page.get(PAGE, {"snapshot": "0" * 64}).status_code == 404
+    assert page.post(PAGE, {"snapshot": "0" * 64}).status_code == 404
+
+
+def test_a_filled_in_form_submits_a_run(page: Client, snapshot: Snapshot):
+    given = fields(
+        snapshot,
+        mode="parameter_server",
+        worker_count="2",
+        parameter_server_count="1",
+        dialect="chief",
+        param_name=["--epochs", "--flag", ""],
+        param_value=["3", "", ""],
+        variable_name=["SEED"],
+        variable_value=["7"],
+        pip_packages="scikit-learn==1.7.0\n",
+        max_hours="1",
+        max_minutes="30",
+        priority="5",
+    )
+
+    answer = page.post(PAGE, given)
+
+    run = Run.objects.get()
+    assert answer.status_code == 302
+    assert answer["Location"] == f"/t/default/runs/{run.number}/"
+    config = run.config
+    assert config["script_params"] == {"--epochs": "3", "--flag": ""}
+    assert config["environment_variables"] == {"SEED": "7"}
+    assert config["distributed_training"]["chief"] is True
+    assert config["distributed_training"]["worker_count"] == 2
+    assert config["max_run_duration_seconds"] == 5400
+    assert (config["priority"], config["pip_packages"]) == (5, ["scikit-learn==1.7.0"])
+
+
+def test_a_double_click_makes_one_run(page: Client, snapshot: Snapshot):
+    first, second = (page.post(PAGE, fields(snapshot)) for _ in range(2))
+
+    assert first["Location"] == second["Location"]
+    assert Run.objects.count() == 1
+
+
+def test_every_error_stands_beside_its_field_and_nothing_typed_is_lost(
+    page: Client, snapshot: Snapshot
+):
+    given = fields(
+        snapshot,
+        experiment="",
+        entry_script="nope.py",
+        mode="multi_worker",
+        worker_count="many",
+        cpus_per_process="-1",
+        max_hours="soon",
+        variable_name=["TF_CONFIG", "GOOD"],
+        variable_value=["x", "y"],
+    )
+
+    answer = page.post(PAGE, given)
+
+    assert answer.status_code == 422
+    assert not Run.objects.exists()
+    errors = answer.context["form"].errors
+    assert {"experiment", "entry_script", "worker_count", "cpus_per_process", "max_hours"} <= set(
+        errors
+    )
+    said = words(answer)
+    assert "experiment is required" in said
+    assert "nope.py is not in the source directory" in said
+    assert "TF_CONFIG is set by Trainyard" in said
+    assert value_of(answer, "worker_count") == "many"
+    assert value_of(answer, "idempotency_key") == "key-1"
+
+
+def test_a_value_without_a_name_and_a_name_given_twice_are_refused(
+    page: Client, snapshot: Snapshot
+):
+    given = fields(
+        snapshot,
+        param_name=["", "--a", "--a"],
+        param_value=["lost", "1", "2"],
+    )
+
+    answer = page.post(PAGE, given)
+
+    assert answer.status_code == 422
+    assert "Give this value a name." in words(answer)
+    assert "This name is there twice." in words(answer)
+    assert not Run.objects.exists()
+
+
+def test_the_preview_shows_processes_roles_resources_and_tf_config(
+    page: Client, snapshot: Snapshot
+):
+    given = fields(
+        snapshot, mode="multi_worker", worker_count="2", cpus_per_process="0.5", memory_gb="0.25"
+    )
+
+    answer = page.post(f"{PAGE}preview/", given)
+
+    said = words(answer)
+    assert "worker-0" in said
+    assert "worker-1" in said
+    assert "0.5 CPU" in said
+    assert "238 MiB" in said
+    assert '"type": "worker"' in said
+    assert not Run.objects.exists()
+
+
+def test_the_preview_says_what_is_missing(page: Client, snapshot: Snapshot):
+    answer = page.post(f"{PAGE}preview/", fields(snapshot, experiment=""))
+
+    assert answer.status_code == 200
+    assert "Not ready to submit yet" in words(answer)
+    assert "experiment is required" in words(answer)
+
+
+def test_what_the_preflight_refuses_may_be_submitted_all_the_same(
+    page: Client, team: Team, snapshot: Snapshot
+):
+    broken = snapshot_of(team, {"train.py": b"def broken(:\n"})
+
+    answer = page.post(PAGE, fields(broken))
+
+    assert answer.status_code == 422
+    assert "Submit all the same" in words(answer)
+    assert "train.py:1" in words(answer)
+    assert not Run.objects.exists()
+    assert page.post(PAGE, fields(broken, force="on")).status_code == 302
+    assert Run.objects.count() == 1
+
+
+CONFIG = {
+    "experiment": "digits",
+    "entry_script": "lib/model.py",
+    "compute_target": "local",
+    "framework_version": "2.15",
+    "script_params": {"--epochs": 3, "--sizes": [64, "32"], "--flag": None, "--name": "ü <b>"},
+    "distributed_training": {
+        "type": "parameter_server",
+        "worker_count": 3,
+        "parameter_server_count": 2,
+        "chief": True,
+        "evaluator": True,
+    },
+    "cpus_per_process": 0.01,
+    "memory_gb": 0.01,
+    "pip_packages": ["rich==14.0.0", "tqdm"],
+    "pip_requirements_file": "requirements.txt",
+    "environment_variables": {"SEED": "7"},
+    "max_run_duration_seconds": 5400,
+    "priority": -3,
+}
+
+
+def test_submitting_again_fills_in_the_form_and_means_the_same(
+    page: Client, team: Team, bob: User, snapshot: Snapshot
+):
+    before = parse(CONFIG)
+    run = make_run(team, bob, snapshot=snapshot, config=json.loads(json.dumps(before.to_json())))
+
+    answer = page.get(PAGE, {"from": run.number})
+    form = answer.context["form"]
+    again = {name: form[name].value() or "" for name in form.fields}
+    again |= {
+        "snapshot": snapshot.digest,
+        "param_name": [row.name for row in form.params],
+        "param_value": [row.value for row in form.params],
+        "param_kind": [row.kind for row in form.params],
+        "variable_name": [row.name for row in form.variables],
+        "variable_value": [row.value for row in form.variables],
+        "force": "on",
+    }
+    answer = page.post(f"{PAGE}?from={run.number}", again)
+
+    assert answer.status_code == 302, words(answer)
+    after = Run.objects.latest("number")
+    assert after.number != run.number
+    assert RunConfig.from_json(after.config).arguments() == before.arguments()
+    for name in set(before.to_json()) - {"script_params"}:
+        assert after.config[name] == json.loads(json.dumps(before.to_json()))[name], name
+
+
+def test_other_files_may_be_brought_for_a_run_again(
+    page: Client, team: Team, bob: User, snapshot: Snapshot
+):
+    run = make_run(team, bob, snapshot=snapshot, config=parse(CONFIG).to_json())
+
+    answer = page.get(PAGE, {"from": run.number, "upload": "1"})
+
+    assert "Drop a folder here" in words(answer)
+    assert f'data-next="{PAGE}?from={run.number}"' in answer.content.decode()
+
+
+def test_names_that_look_like_markup_are_only_text(page: Client, team: Team):
+    make_target(team)
+    odd = snapshot_of(team, {"<img src=x onerror=alert(1)>.py": SCRIPT})
+
+    answer = page.get(PAGE, {"snapshot": odd.digest, "name": '"><script>alert(1)</script>'})
+
+    assert b"<img src=x" not in answer.content
+    assert b"<script>alert" not in answer.content
