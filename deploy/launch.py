@@ -8,6 +8,7 @@ from django.db import transaction
 
 from deploy.configuration import Resources, curated_version
 from deploy.models import REPLICA_ROLE, Replica, Revision
+from models.models import ModelVersion
 from runs.capacity import free_gpus
 from runs.events import group_of_service
 from runs.models import Process, ProcessGroup
@@ -26,17 +27,18 @@ SHELL = 'exec python -m deploy.modelserver --model_base_path="$PWD/model" "$@"'
 
 def environment_for(revision: Revision) -> Environment:
     """Give the environment of a revision, choosing it the first time."""
-    version = curated_version(revision.model_version)
-    spec = EnvironmentSpec.of(
-        version,
-        gpu=bool(revision.resources.get("gpu")),
-        packages=serving_packages(version),
-    )
+    spec = serving_spec(revision.model_version, gpu=bool(revision.resources.get("gpu")))
     environment = get_or_create(revision.service.target.kind, spec)
     if revision.environment_id != environment.pk:
         revision.environment = environment
         revision.save(update_fields=["environment"])
     return environment
+
+
+def serving_spec(version: ModelVersion, *, gpu: bool) -> EnvironmentSpec:
+    """Give what the model server of a version runs in."""
+    release = curated_version(version)
+    return EnvironmentSpec.of(release, gpu=gpu, packages=serving_packages(release))
 
 
 def create_replica(revision: Revision, environment: Environment) -> Replica:

@@ -44,7 +44,11 @@ def describe(content: bytes) -> dict[str, Any]:
 
 def _saved_model_class() -> Any:
     """Make the message SavedModel, which tensorboard's protocol files leave out."""
-    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+    from google.protobuf import (
+        descriptor_pb2,
+        descriptor_pool,
+        message_factory,
+    )
     from tensorboard.compat.proto import meta_graph_pb2
 
     file = descriptor_pb2.FileDescriptorProto(

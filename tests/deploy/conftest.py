@@ -15,7 +15,7 @@ from django.db import connections
 from pytest_django import Settings
 
 from deploy.configuration import Resources
-from deploy.launch import environment_for
+from deploy.launch import serving_spec
 from deploy.models import KeySlot, Service, ServiceState
 from deploy.reconciler import ServiceReconciler
 from deploy.services import Deployment, deploy
@@ -25,6 +25,7 @@ from models.services import register_from_archive
 from tests.factories import make_target
 from tests.models.saved_models import as_zip, model_files
 from workspace.compute.registry import backend_for
+from workspace.environments import get_or_create
 from workspace.models import ComputeTarget, Environment, EnvironmentState, Team
 
 FAKE_SERVER = Path(__file__).with_name("fake_modelserver.py")
@@ -91,12 +92,7 @@ class Stage:
 
     def use_python(self, version: ModelVersion, python: str) -> Environment:
         """Have the environment that serves a version be one with this program as its python."""
-        service = Service(team=self.team, target=self.target, name="none")
-        revision = service.revisions.model(
-            service=service, model_version=version, resources={}, number=1
-        )
-        revision.save = lambda **fields: None
-        environment = environment_for(revision)
+        environment = get_or_create(self.target.kind, serving_spec(version, gpu=False))
         folder = self.home / "environments" / environment.digest / "bin"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "python").write_text(python)

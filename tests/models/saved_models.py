@@ -12,6 +12,7 @@ from models.savedmodel import INDEX_MAGIC
 from models.savedmodel_reader import _saved_model_class
 from runs.files import run_folder
 from runs.models import Run, RunFile
+from tests.factories import make_group
 
 
 def graph_file(
@@ -85,10 +86,8 @@ def as_tar_gz(files: Mapping[str, bytes]) -> io.BytesIO:
 
 def put_outputs(run: Run, files: Mapping[str, bytes]) -> None:
     """Leave files among a run's outputs, as its processes do."""
-    from tests.factories import make_group
-
     group = run.attempts.first() or make_group(run)
-    process = group.processes.first()
+    process = group.processes.all()[0]
     for path, content in files.items():
         place = run_folder(run.pk) / path
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -266,7 +266,7 @@ def test_viewers_read_and_strangers_see_nothing(
 
 
 async def _download(by: dict[str, str], format: str) -> tuple[Any, bytes]:
-    answer = await AsyncClient().get(
+    answer: Any = await AsyncClient().get(
         f"{MODELS}/digits/versions/1/download?format={format}", headers=by
     )
     if not answer.streaming:
