@@ -139,7 +139,10 @@ def front_end(kind: str) -> None:
         run(str(UV), "pip", "sync", "--python", python, "--require-hashes", listed)
         npm = str(Path(tools) / "bin" / "npm")
         path = os.pathsep.join([str(Path(tools) / "bin"), os.environ.get("PATH", os.defpath)])
-        run(npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", PATH=path)
+        extra = {"PATH": path}
+        if "SSL_CERT_FILE" in os.environ:  # as uv knows it; node has another name for it
+            extra["NODE_EXTRA_CA_CERTS"] = os.environ["SSL_CERT_FILE"]
+        run(npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", **extra)
 
 
 def static_files(kind: str) -> None:
