@@ -1,13 +1,11 @@
 """Send a version's files to a browser while they are read, a piece at a time."""
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
-
 from django.http import StreamingHttpResponse
 
 from models.files import FORMATS
 from models.models import ModelVersion
 from workspace.errors import FieldError, Invalid
+from workspace.streaming import in_threads
 
 
 def download(version: ModelVersion, format: str) -> StreamingHttpResponse:
@@ -16,16 +14,10 @@ def download(version: ModelVersion, format: str) -> StreamingHttpResponse:
         raise Invalid.of(FieldError("format", f"Use one of {', '.join(FORMATS)}."))
     content_type, make = FORMATS[format]
     return StreamingHttpResponse(
-        _in_threads(make(version)),
+        in_threads(make(version)),
         content_type=content_type,
         headers={
             "Content-Disposition": f'attachment; filename="{version.model.name}-{version.version}'
             f'.{format}"'
         },
     )
-
-
-async def _in_threads(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Make each piece in a thread, so that the event loop never waits for a disk."""
-    while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-        yield piece
