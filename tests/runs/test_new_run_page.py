@@ -298,7 +298,7 @@ def test_other_files_may_be_brought_for_a_run_again(
 ):
     run = make_run(team, bob, snapshot=snapshot, config=parse(CONFIG).to_json())
 
-    answer = page.get(PAGE, {"from": run.number, "upload": "1"})
+    answer = page.get(PAGE, {"from": str(run.number), "upload": "1"})
 
     assert "Drop a folder here" in words(answer)
     assert f'data-next="{PAGE}?from={run.number}"' in answer.content.decode()
