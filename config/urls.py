@@ -12,7 +12,13 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/v1/", api.urls),
     *(
         path("", include(module))
-        for module in ("workspace.urls", "runs.urls", "models.urls", "deploy.urls")
+        for module in (
+            "workspace.urls",
+            "runs.urls_new",
+            "runs.urls",
+            "models.urls",
+            "deploy.urls",
+        )
         if find_spec(module)
     ),
 ]

@@ -125,6 +125,7 @@ class LogPage:
 
     def _data(self, what: str, query: Mapping[str, str]) -> dict[str, Any]:
         if what == "search":
-            return asdict(self.log.search(query["q"], int(query["from"]), int(query["limit"])))
-        found = asdict(self.log.lines(int(query["first"]), int(query["count"])))
-        return {**found, "complete": found.pop("is_complete")}
+            found = asdict(self.log.search(query["q"], int(query["from"]), int(query["limit"])))
+            return {**found, "done": found.pop("is_done")}
+        lines = asdict(self.log.lines(int(query["first"]), int(query["count"])))
+        return {**lines, "complete": lines.pop("is_complete")}

@@ -97,6 +97,7 @@ def test_it_follows_the_end_until_the_reader_scrolls_up(view: LogPage) -> None:
 
     view.scroll_to(0.3)
     view.page.wait_for_function("document.querySelector('.log-number').textContent < 200")
+    expect(view.page.locator(".log-unknown")).to_have_count(0)
     held = view.rows()
     view.stream("".join(f"line {number}\n" for number in range(502, 5001)))
     view.wait_for_count(5000)
