@@ -8,6 +8,9 @@ BIN = .venv/bin
 help: ## List what make can do
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
+# Tests and benchmarks find uv on the path, as a shell with .venv activated would.
+test test-postgres bench screenshots: export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
 setup: ## Install what running needs (run and demo do it themselves)
 	@$(INSTALL)
 

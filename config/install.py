@@ -22,6 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 VENV_PYTHON = VENV / "bin" / "python"
 UV = VENV / "bin" / "uv"
+# Not the one in .venv, though that may be the one that runs: it is cleared to be made anew.
+MACHINE_PYTHON = getattr(sys, "_base_executable", sys.executable)
 RECORD = VENV / "trainyard.json"
 REQUIREMENTS = ROOT / "requirements"
 OLDEST = (3, 11)
@@ -81,7 +83,7 @@ def install(wants_tools: bool) -> None:
         if done.get(step[0]) != wanted[step[0]] or not result_of(step[0]).exists()
     ]
     if not VENV_PYTHON.exists() or "packages" not in done:
-        missing = [("virtualenv", f"Making .venv with {sys.executable}", virtualenv), *missing]
+        missing = [("virtualenv", f"Making .venv with {MACHINE_PYTHON}", virtualenv), *missing]
     for number, (name, what, act) in enumerate(missing, start=1):
         print(f"[{number}/{len(missing)}] {what} ...", flush=True)
         began = time.monotonic()
@@ -108,14 +110,14 @@ def virtualenv(kind: str) -> None:
     uv = shutil.which("uv")
     hashed_uv = ["--require-hashes", "-r", str(REQUIREMENTS / "uv.txt")]
     if importlib.util.find_spec("ensurepip"):
-        run(sys.executable, "-m", "venv", "--clear", str(VENV))
+        run(MACHINE_PYTHON, "-m", "venv", "--clear", str(VENV))
         run(str(VENV_PYTHON), "-m", "pip", "install", "--quiet", *hashed_uv)
     elif uv:
-        run(uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(VENV))
+        run(uv, "venv", "--quiet", "--clear", "--python", MACHINE_PYTHON, str(VENV))
         run(uv, "pip", "install", "--quiet", "--python", str(VENV_PYTHON), *hashed_uv)
     elif importlib.util.find_spec("pip"):
-        run(sys.executable, "-m", "venv", "--clear", "--without-pip", str(VENV))
-        pip = [sys.executable, "-m", "pip", "--python", str(VENV_PYTHON)]
+        run(MACHINE_PYTHON, "-m", "venv", "--clear", "--without-pip", str(VENV))
+        pip = [MACHINE_PYTHON, "-m", "pip", "--python", str(VENV_PYTHON)]
         run(*pip, "install", "--quiet", *hashed_uv)
     else:
         raise Failed(
