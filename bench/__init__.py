@@ -1,0 +1,1 @@
+"""How fast Trainyard is, beside the floor or a peer measured in the same run."""

@@ -1,0 +1,52 @@
+"""Run in KServe's virtualenv: serve a model like the benchmark's, measure it, print JSON."""
+
+import json
+import multiprocessing
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
+
+from bench.load import load
+
+PORT = 18266
+BODY = json.dumps({"instances": [[5.1, 3.5, 1.4, 0.2]]}).encode()
+
+
+def serve() -> None:
+    import kserve
+    import numpy as np
+
+    class Half(kserve.Model):
+        def __init__(self) -> None:
+            super().__init__("half")
+            self.ready = True
+
+        def predict(
+            self, payload: Any, headers: Any = None, response_headers: Any = None
+        ) -> dict[str, Any]:
+            return {"predictions": (np.asarray(payload["instances"]) / 2 + 2).tolist()}
+
+    kserve.ModelServer(http_port=PORT, enable_grpc=False, workers=1).start([Half()])
+
+
+def main() -> None:
+    server = multiprocessing.Process(target=serve)
+    server.start()
+    try:
+        while socket.socket().connect_ex(("127.0.0.1", PORT)):
+            time.sleep(0.05)
+        url = f"http://127.0.0.1:{PORT}/v1/models/half:predict"
+        load(url, BODY, {}, connections=1, seconds=1)
+        one = load(url, BODY, {}, connections=1, seconds=3)
+        eight = load(url, BODY, {}, connections=8, seconds=3)
+    finally:
+        server.terminate()
+    print(json.dumps({"p50": one.p50, "rps": eight.rps}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""The rows of the benchmark, in the order in which they are measured."""
+
+from collections.abc import Callable, Iterator
+
+from bench.bench import Bench
+from bench.measure import Line
+from bench.rows import gateway, idle, logs, opening, runs, stop, training, uploads, viewers
+
+Row = Callable[[Bench], Iterator[Line]]
+
+ROWS: dict[str, Row] = {
+    "idle": idle.measure,
+    "post": runs.measure_post,
+    "first-line": runs.measure_first_line,
+    "twenty": runs.measure_twenty,
+    "stop": stop.measure,
+    "producer": logs.measure_producer,
+    "lines": logs.measure_lines,
+    "age": logs.measure_age,
+    "viewers": viewers.measure,
+    "open": opening.measure,
+    "uploads": uploads.measure,
+    "training": training.measure,
+    "gateway": gateway.measure,
+}
