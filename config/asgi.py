@@ -6,7 +6,6 @@ Runners and scoring clients are many and quick, so their addresses go past Djang
 import os
 import re
 from collections.abc import Awaitable, Callable
-from importlib.util import find_spec
 from typing import Any, cast
 
 from channels.auth import AuthMiddlewareStack
@@ -14,7 +13,6 @@ from channels.routing import URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
 from django.core.asgi import get_asgi_application
 from django.urls import re_path
-from django.utils.module_loading import import_string
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -22,15 +20,12 @@ Scope = dict[str, Any]
 Application = Callable[[Scope, Callable[..., Any], Callable[..., Any]], Awaitable[None]]
 
 django: Application = get_asgi_application()
+
+from deploy.gateway import application as gateway  # noqa: E402 - after Django is set up
+from runs.ingest import application as runners  # noqa: E402
+from runs.routing import websocket_urlpatterns  # noqa: E402
+
 SCORE = re.compile(r"/api/v1/teams/[^/]+/services/[^/]+/score/?")
-
-
-def _part(module: str, name: str, otherwise: Any) -> Any:
-    return import_string(f"{module}.{name}") if find_spec(module) else otherwise
-
-
-runners: Application = _part("runs.ingest", "application", django)
-gateway: Application = _part("deploy.gateway", "application", django)
 
 
 async def refuse(scope: Scope, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
@@ -39,16 +34,17 @@ async def refuse(scope: Scope, receive: Callable[..., Any], send: Callable[..., 
     await send({"type": "websocket.close"})
 
 
-websockets = AllowedHostsOriginValidator(
-    AuthMiddlewareStack(
-        URLRouter(
-            [
-                *_part("runs.routing", "websocket_urlpatterns", []),
-                cast("Any", re_path("", cast("Any", refuse))),
-            ]
-        )
-    )
+watchers = AuthMiddlewareStack(
+    URLRouter(cast("Any", [*websocket_urlpatterns, re_path("", cast("Any", refuse))]))
 )
+browsers = AllowedHostsOriginValidator(watchers)
+
+
+def _watchers_for(scope: Scope) -> Application:
+    """Check the origin of what may be a browser; a program sends a token and has no origin."""
+    headers = {name for name, _ in scope["headers"]}
+    is_program = b"authorization" in headers and not headers & {b"origin", b"cookie"}
+    return cast("Application", watchers if is_program else browsers)
 
 
 async def application(scope: Scope, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
@@ -57,7 +53,7 @@ async def application(scope: Scope, receive: Callable[..., Any], send: Callable[
 
 def _application_for(scope: Scope) -> Application:
     if scope["type"] == "websocket":
-        return cast("Application", websockets)
+        return _watchers_for(scope)
     path = scope["path"]
     if path.startswith("/runner/v1/"):
         return runners
