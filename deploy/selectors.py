@@ -1,11 +1,17 @@
 """Reads of services that need more than one line."""
 
+from itertools import count
+
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import OuterRef, QuerySet, Subquery
 
 from deploy.models import Replica, ReplicaState, Revision, Service
+from models.models import RegisteredModel
 from workspace.errors import NotFound
 from workspace.models import Team
+
+LEAST_NAME = 3
+MOST_OF_NAME = 26  # of 32, so that a number fits behind it
 
 
 def services_of(team: Team) -> QuerySet[Service]:
@@ -61,3 +67,23 @@ def scoring_uri(service: Service) -> str:
 def serving_uri(service: Service) -> str:
     """Give the address below which the service speaks TensorFlow Serving's own paths."""
     return f"{settings.TRAINYARD_URL}/serve/{service.team.slug}/{service.name}"
+
+
+def services_of_model(model: RegisteredModel) -> list[Service]:
+    """Give the services whose current revision serves some version of a model."""
+    newest = Revision.objects.filter(service=OuterRef("pk")).order_by("-number")
+    return list(
+        services_of(model.team)
+        .annotate(serves=Subquery(newest.values("model_version__model")[:1]))
+        .filter(serves=model.pk)
+    )
+
+
+def free_name(team: Team, model: RegisteredModel) -> str:
+    """Suggest a name for a service of a model that no other service of the team has."""
+    letters = "".join(c if c.isascii() and c.isalnum() else "-" for c in model.name.lower())
+    stem = letters.strip("-0123456789")[:MOST_OF_NAME].strip("-")
+    stem = stem if len(stem) >= LEAST_NAME else f"model-{stem}".strip("-")
+    taken = set(services_of(team).values_list("name", flat=True))
+    names = (stem if number == 1 else f"{stem}-{number}" for number in count(1))
+    return next(name for name in names if name not in taken)

@@ -12,6 +12,7 @@ from workspace.errors import Invalid
 FRAMEWORK = "TensorFlow"
 MODEL_NAME = re.compile(model_name_validator.regex)
 VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){1,2}((a|b|rc)\d{1,3})?", re.ASCII)
+PAGE_NAME = "register"  # of the address of the page that registers models
 MAX_TAGS = 50
 TAG_LENGTH = 256
 DESCRIPTION_LENGTH = 10_000
@@ -45,6 +46,8 @@ def read_registration(data: Mapping[str, Any], *, besides: tuple[str, ...] = ())
     """Read a registration's fields; `besides` are others that the caller reads."""
     reader = Reader(dict(data))
     name = reader.text("name", pattern=MODEL_NAME, hint=NAME_RULE)
+    if name == PAGE_NAME:
+        reader.refuse("name", "This name is taken by a page. Choose another.")
     if reader.take("framework") not in (None, "", FRAMEWORK):
         reader.refuse("framework", f"Only {FRAMEWORK} models, saved as SavedModels, are taken.")
     registration = Registration(

@@ -48,6 +48,15 @@ def versions_of(model: RegisteredModel) -> QuerySet[ModelVersion]:
     )
 
 
+def versions_of_team(team: Team) -> QuerySet[ModelVersion]:
+    """Give every version of a team's models, by name, the newest first."""
+    return (
+        ModelVersion.objects.filter(model__team=team)
+        .select_related("model__team")
+        .order_by("model__name", "-version")
+    )
+
+
 def version_of(team: Team, name: str, number: int) -> ModelVersion:
     model = model_of(team, name)
     version = versions_of(model).filter(version=number).first()

@@ -1,0 +1,27 @@
+"""The addresses of the pages of services."""
+
+from django.urls import path
+
+from deploy import views, views_changes
+
+app_name = "deploy"
+
+SERVICES = "t/<slug:slug>/services/"
+SERVICE = f"{SERVICES}<slug:name>/"
+
+urlpatterns = [
+    path(SERVICES, views.service_list, name="list"),
+    path(f"{SERVICES}-/new/", views_changes.new, name="new"),
+    path(f"{SERVICES}-/quick/", views_changes.quick, name="quick"),
+    path(SERVICE, views.service, name="service"),
+    path(f"{SERVICE}head/", views.service_head, name="head"),
+    path(f"{SERVICE}logs/", views.service_logs, name="logs"),
+    path(f"{SERVICE}history/", views.service_history, name="history"),
+    path(f"{SERVICE}settings/", views_changes.settings, name="settings"),
+    path(f"{SERVICE}try/", views.try_it, name="try"),
+    path(f"{SERVICE}keys/<slug:slot>/", views_changes.regenerate, name="regenerate"),
+    path(f"{SERVICE}switch/", views_changes.switch, name="switch"),
+    path(f"{SERVICE}start/", views_changes.start, name="start"),
+    path(f"{SERVICE}stop/", views_changes.stop, name="stop"),
+    path(f"{SERVICE}delete/", views_changes.delete, name="delete"),
+]

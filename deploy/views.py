@@ -1,0 +1,175 @@
+"""The pages of services: the list, and a service with its tabs."""
+
+import json
+import time
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from django.conf import settings
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_POST, require_safe
+
+from deploy import selectors
+from deploy.errors import GatewayError
+from deploy.examples import curl_for, example_for, python_for
+from deploy.gateway import gateway
+from deploy.models import ReplicaState, Service
+from deploy.new_keys import forget_new_keys, take_new_keys
+from deploy.routes import Name
+from workspace.models import Role
+from workspace.requests import SignedInRequest
+from workspace.selectors import team_for
+
+TABS = {"service": "cloud", "logs": "terminal", "history": "timeline", "settings": "settings"}
+TAB_NAMES = {"service": "Overview"}
+ENDED_SHOWN = 20
+LARGEST_SHOWN = 100_000
+
+
+@require_safe
+def service_list(request: SignedInRequest, slug: str) -> HttpResponse:
+    team = team_for(request.user, slug)
+    rows = [
+        (service, selectors.current_revision(service)) for service in selectors.services_of(team)
+    ]
+    return render(request, "deploy/service_list.html", {"rows": rows})
+
+
+@require_safe
+def service(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
+    found = _service(request, slug, name)
+    revision = selectors.current_revision(found)
+    example = example_for(revision.model_version)
+    address = selectors.scoring_uri(found)
+    new_keys = take_new_keys(request, found)
+    response = tab(
+        request,
+        found,
+        "service",
+        {
+            "scoring_uri": address,
+            "serving_uri": selectors.serving_uri(found),
+            "keys": found.keys.order_by("slot"),
+            "new_keys": new_keys,
+            "example": example,
+            "curl": curl_for(address, example),
+            "python": python_for(address, example, revision.model_version),
+        },
+    )
+    if new_keys:
+        forget_new_keys(response, found)
+        response["Cache-Control"] = "no-store"
+    return response
+
+
+@require_safe
+def service_head(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
+    """Give the part above the tabs anew; the page asks for it every other second."""
+    found = _service(request, slug, name)
+    return render(request, "deploy/_service_head.html", head_context(found))
+
+
+@require_safe
+def service_logs(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
+    found = _service(request, slug, name)
+    replicas = list(selectors.replicas_of(found)[:ENDED_SHOWN])
+    sources = ["build", *(replica.name for replica in reversed(replicas))]
+    return tab(
+        request,
+        found,
+        "logs",
+        {
+            "sources": sources,
+            "selected": sources[-1],
+            "log_base": f"/api/v1/teams/{slug}/services/{name}/logs/",
+            "stream": f"/ws/teams/{slug}/services/{name}/",
+        },
+    )
+
+
+@require_safe
+def service_history(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
+    found = _service(request, slug, name)
+    return tab(
+        request,
+        found,
+        "history",
+        {
+            "revisions": selectors.revisions_of(found),
+            "ended": selectors.replicas_of(found).filter(state=ReplicaState.ENDED)[:ENDED_SHOWN],
+        },
+    )
+
+
+@require_POST
+def try_it(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
+    """Score what the page's form holds, through the same gateway as everybody's requests."""
+    found = selectors.service_of(team_for(request.user, slug, Role.MEMBER), name)
+    body = request.POST.get("body", "").encode()
+    began = time.monotonic()
+    try:
+        status, answer = async_to_sync(_score)(Name(slug, found.name), body)
+    except GatewayError as error:
+        status, answer = error.status, error.body
+    return render(
+        request,
+        "deploy/_try_answer.html",
+        {
+            "status": status,
+            "is_good": status < 400,
+            "milliseconds": (time.monotonic() - began) * 1000,
+            "text": _readable(answer),
+        },
+    )
+
+
+async def _score(name: Name, body: bytes) -> tuple[int, bytes]:
+    return await gateway().score(name, body)
+
+
+def _readable(answer: bytes) -> str:
+    text = answer[:LARGEST_SHOWN].decode("utf-8", "replace")
+    if len(answer) > LARGEST_SHOWN:
+        return f"{text}\n… {len(answer) - LARGEST_SHOWN:,} more bytes"
+    try:
+        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _service(request: SignedInRequest, slug: str, name: str) -> Service:
+    return selectors.service_of(team_for(request.user, slug), name)
+
+
+def tab(
+    request: SignedInRequest,
+    service: Service,
+    name: str,
+    context: dict[str, Any],
+    status: int = 200,
+) -> HttpResponse:
+    """Show one tab of a service's page."""
+    return render(
+        request,
+        f"deploy/service_{name}.html",
+        {
+            **head_context(service),
+            "tab": name,
+            "tabs": [(key, TAB_NAMES.get(key, key.capitalize()), TABS[key]) for key in TABS],
+            "score_max_bytes": settings.TRAINYARD_SCORE_MAX_BYTES,
+            **context,
+        },
+        status=status,
+    )
+
+
+def head_context(service: Service) -> dict[str, Any]:
+    reason, _, details = service.state_reason.partition("\n")
+    return {
+        "service": service,
+        "revision": selectors.current_revision(service),
+        "replicas": selectors.living_replicas(service),
+        "reason": reason,
+        "details": details,
+    }
