@@ -9,8 +9,7 @@ export function chartOf(name) {
 }
 
 export function lineName({ side, process }, hasManyProcesses) {
-  const process_ = hasManyProcesses ? process : "";
-  return [process_, side].filter(Boolean).join(" ");
+  return [hasManyProcesses && process, side].filter(Boolean).join(" ");
 }
 
 // Split points [[x, value], …] into what can be drawn and what cannot: NaN and the infinities,

@@ -33,8 +33,12 @@ class ChartGrid {
   changed() {
     this.#timer ||= setTimeout(() => {
       this.#timer = 0;
-      this.load().catch(() => {});
+      this.refresh().catch(() => {}); // the next nudge tries again
     }, REFRESH_MS);
+  }
+
+  async refresh() {
+    await this.load();
   }
 
   has(title) {
@@ -67,7 +71,7 @@ class ChartGrid {
     try {
       entry.chart.show(await this.linesOf(entry.chart.title, this.#zoom));
     } catch {
-      entry.isStale = true; // the next nudge tries again
+      entry.isStale = true;
     } finally {
       entry.isBusy = false;
     }
@@ -122,39 +126,52 @@ class ChartGrid {
 }
 
 export class MetricCharts extends ChartGrid {
-  #series = new Map(); // chart title -> [{name, process, side}]
+  #lines = new Map(); // chart title -> [{name, side}]
+  #known = new Set();
+  #isListed = false;
+
+  // `names` are the metrics that grew; without them all may have.
+  changed(names) {
+    if (!names?.every((name) => this.#known.has(name))) this.#isListed = false;
+    super.changed();
+  }
+
+  async refresh() {
+    if (this.#isListed) this.stale();
+    else await this.load();
+  }
 
   async load() {
     const { series } = await getJson(`${this.api}metrics`);
-    this.hasManyProcesses = new Set(series.map(({ process }) => process)).size > 1;
-    this.#series = new Map();
-    for (const { name, process } of series) {
+    for (const { name } of series) {
+      if (this.#known.has(name)) continue;
+      this.#known.add(name);
       const { title, side } = chartOf(name);
-      if (!this.#series.has(title)) this.#series.set(title, []);
-      this.#series.get(title).push({ name, process, side });
+      this.#lines.set(title, [...(this.#lines.get(title) ?? []), { name, side }]);
       if (!this.has(title)) this.add(title, {});
     }
+    this.#isListed = true;
     this.stale();
   }
 
   async linesOf(title, zoom) {
-    const wanted = this.#series.get(title);
-    const answers = new Map();
-    await Promise.all(
-      [...new Set(wanted.map(({ name }) => name))].map(async (name) => {
+    const answers = await Promise.all(
+      this.#lines.get(title).map(async ({ name, side }) => {
         const query = new URLSearchParams({ name, max_points: MAX_POINTS });
         if (zoom) {
           query.set("from", Math.floor(zoom[0]));
           query.set("to", Math.ceil(zoom[1]));
         }
-        answers.set(name, (await getJson(`${this.api}metrics?${query}`)).series);
+        const { series } = await getJson(`${this.api}metrics?${query}`);
+        return series.map(({ process, points }) => ({ process, side, points }));
       }),
     );
-    return wanted.map((one) => {
-      const found = answers.get(one.name).find(({ process }) => process === one.process);
-      const points = (found?.points ?? []).map(({ step, value }) => [step, value]);
-      return { name: lineName(one, this.hasManyProcesses), ...readPoints(points) };
-    });
+    const found = answers.flat();
+    const hasMany = new Set(found.map(({ process }) => process)).size > 1;
+    return found.map(({ process, side, points }) => ({
+      name: lineName({ process, side }, hasMany),
+      ...readPoints(points.map(({ step, value }) => [step, value])),
+    }));
   }
 }
 

@@ -52,7 +52,7 @@ function receive(message, charts) {
       if (charts instanceof UsageCharts) charts.changed();
       break;
     case "metrics":
-      if (charts instanceof MetricCharts) charts.changed();
+      if (charts instanceof MetricCharts) charts.changed(message.names);
       break;
   }
 }

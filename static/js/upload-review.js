@@ -128,8 +128,7 @@ export class Review {
       ),
     );
     const count = this.plan.ignored_count;
-    const by = this.plan.ignore_file ? ` by ${this.plan.ignore_file} and by habit` : "";
-    return this.#group("ignored", `${plural(count, "file")} ignored${count ? by : ""}`, rows, open, count);
+    return this.#group("ignored", `${plural(count, "file")} ignored`, rows, open, count);
   }
 
   #file({ path, size }) {

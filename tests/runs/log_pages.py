@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from django.conf import settings
+from django.contrib.staticfiles import finders
 from django.template.loader import render_to_string
 from playwright.sync_api import Page, Route, WebSocketRoute
 
@@ -22,6 +22,13 @@ STYLES = "".join(
     for name in ("tokens", "base", "layout", "components", "forms", "log")
 )
 TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+
+
+def serve_static(route: Route) -> None:
+    path = urlsplit(route.request.url).path.removeprefix("/static/")
+    found = finders.find(path)
+    assert found, f"There is no static file {path}."
+    route.fulfill(path=found, content_type=TYPES[Path(found).suffix])
 
 
 @dataclass
@@ -99,8 +106,7 @@ class LogPage:
         if address.path == "/page":
             route.fulfill(body=self._page(), content_type="text/html")
         elif address.path.startswith("/static/"):
-            file = Path(settings.BASE_DIR) / address.path.lstrip("/")
-            route.fulfill(path=file, content_type=TYPES[file.suffix])
+            serve_static(route)
         elif address.path.startswith("/logs/worker-0/"):
             query = {name: values[0] for name, values in parse_qs(address.query).items()}
             route.fulfill(json=self._data(address.path.rpartition("/")[2], query))
