@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,8 +74,15 @@ class BlobStore:
         """Give the digests that are not here with the size they should have.
 
         A file that a power cut left short counts as missing, and is replaced when it comes again.
+        Those that are here are kept for a while, so that a snapshot can be made of them.
         """
-        return [digest for digest, size in sizes.items() if self.size(digest) != size]
+        missing = []
+        for digest, size in sizes.items():
+            if self.size(digest) == size:
+                self._keep_for_a_while(digest)
+            else:
+                missing.append(digest)
+        return missing
 
     def size(self, digest: str) -> int | None:
         try:
@@ -124,7 +131,9 @@ class BlobStore:
         if max_bytes is not None and len(content) > max_bytes:
             raise TooManyBytes(f"More than {max_bytes} bytes came.")
         digest = _checked(hashlib.sha256(content).hexdigest(), expected_digest)
-        if self.size(digest) != len(content):
+        if self.size(digest) == len(content):
+            self._keep_for_a_while(digest)
+        else:
             with temporary_file() as (temporary, file):
                 file.write(content)
                 file.flush()
@@ -138,6 +147,18 @@ class BlobStore:
         except FileNotFoundError:
             final.parent.mkdir(parents=True, exist_ok=True)
             temporary.replace(final)
+
+    def _keep_for_a_while(self, digest: str) -> None:
+        os.utime(self.path(digest))
+
+    def remove_unused(self, used: Collection[str], *, unless_newer_than: float) -> int:
+        """Remove files that nothing uses and nobody asked for since a time; give their number."""
+        removed = 0
+        for path in self.root.glob("*/*"):
+            if path.name not in used and path.stat().st_mtime < unless_newer_than:
+                path.unlink(missing_ok=True)
+                removed += 1
+        return removed
 
 
 def _checked(digest: str, expected: str | None) -> str:

@@ -87,9 +87,9 @@ class NewRunForm(Form):
     )
     worker_count = _number("Workers", inputmode="numeric")
     parameter_server_count = _number("Parameter servers", inputmode="numeric")
-    cpus_per_process = _number("CPUs per process", "Empty: no share is set aside.")
-    memory_gb = _number("Memory per process, GB", "Empty: no share is set aside.")
-    gpus_per_process = _number("GPUs per process", "Empty or 0: CPU only.", inputmode="numeric")
+    cpus_per_process = _number("CPUs", "Per process. Empty: no share set aside.")
+    memory_gb = _number("Memory, GB", "Per process. Empty: no share set aside.")
+    gpus_per_process = _number("GPUs", "Per process. Empty or 0: CPU only.", inputmode="numeric")
     pip_packages = forms.CharField(
         label="pip packages",
         help_text="One a line, such as scikit-learn==1.7.",
@@ -102,8 +102,8 @@ class NewRunForm(Form):
         list="requirements",
         autocomplete="off",
     )
-    max_hours = _number("Longest duration, hours", "Empty: no limit.")
-    max_minutes = _number("and minutes")
+    max_hours = _number("Hours at most", "Empty: no limit.")
+    max_minutes = _number("and minutes", "Added to the hours.")
     priority = _number("Priority", "-100 to 100; the higher starts first.", inputmode="numeric")
 
     def __init__(

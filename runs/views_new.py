@@ -165,10 +165,27 @@ def _shown(found: Preview | None, errors: list[FieldError], *, is_forced: bool) 
         "errors": errors,
         "force": is_forced,
         "processes": [
-            {**process, "cluster": json.dumps(process["tf_config"], indent=2)}
+            {
+                "name": process["name"],
+                "share": _share_in_words(process),
+                "tf_config": process["tf_config"] and json.dumps(process["tf_config"], indent=2),
+            }
             for process in processes
         ],
     }
+
+
+def _share_in_words(process: dict[str, Any]) -> str:
+    shares = [
+        f"{process[name] / unit:g} {word}"
+        for name, unit, word in (
+            ("cpus", 1, "CPU"),
+            ("memory_bytes", 1e9, "GB"),
+            ("gpus", 1, "GPU"),
+        )
+        if process[name]
+    ]
+    return ", ".join(shares) or "no share set aside"
 
 
 def _initial(

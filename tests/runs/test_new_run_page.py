@@ -213,8 +213,7 @@ def test_the_preview_shows_processes_roles_resources_and_tf_config(
     said = words(answer)
     assert "worker-0" in said
     assert "worker-1" in said
-    assert "0.5 CPU" in said
-    assert "238 MiB" in said
+    assert "0.5 CPU, 0.25 GB" in said
     assert '"type": "worker"' in said
     assert not Run.objects.exists()
 

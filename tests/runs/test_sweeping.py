@@ -1,0 +1,44 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from runs import snapshots
+from runs.blobs import store_for, uploads_folder
+from runs.sweeping import sweep_uploads
+from tests.runs.test_snapshots import snapshot_of
+from workspace.models import Team
+
+pytestmark = pytest.mark.django_db
+LONG_AGO = (1_000_000_000, 1_000_000_000)
+
+
+def age(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            os.utime(path, LONG_AGO)
+
+
+def test_files_of_snapshots_stay_and_files_of_unfinished_uploads_go(team: Team, home: Path):
+    snapshot = snapshot_of(team, {"train.py": b"print()"})
+    unfinished, _ = store_for(team).put_stream(b"never made into a snapshot")
+    (uploads_folder() / "cut-off").write_bytes(b"half a file")
+    age(home)
+
+    assert sweep_uploads() == 2
+
+    assert snapshots.read(snapshot)["train.py"]() == b"print()"
+    assert store_for(team).has([unfinished]) == set()
+    assert not list(uploads_folder().iterdir())
+
+
+def test_a_file_that_is_coming_in_or_was_just_asked_for_stays(team: Team, home: Path):
+    store = store_for(team)
+    old, size = store.put_stream(b"sent last week")
+    age(home)
+    assert store.missing({old: size}) == []
+    new, _ = store.put_stream(b"sent just now")
+
+    assert sweep_uploads() == 0
+
+    assert store.has([old, new]) == {old, new}
