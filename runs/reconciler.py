@@ -193,7 +193,7 @@ class RunReconciler:
             backend.stop(group.label, grace)
         uncollected = [p.name for p in group.processes.all() if p.collected_at is None]
         if not uncollected:
-            return self._all_gone(group) or self._is_overdue(group, grace)
+            return True  # a runner that has shipped everything has nothing left but to exit
         alive = {s.name for s in backend.observe(group.label) if s.state == SightingState.ALIVE}
         exited = {p.name for p in group.processes.all() if p.state == ProcessState.EXITED}
         if alive - exited and self._is_overdue(group, grace):
@@ -206,10 +206,6 @@ class RunReconciler:
     def _is_overdue(self, group: ProcessGroup, grace: timedelta) -> bool:
         asked_at = group.stop_requested_at or timezone.now()
         return timezone.now() - asked_at > grace + KILL_MARGIN
-
-    def _all_gone(self, group: ProcessGroup) -> bool:
-        sightings = backend_for(group.target).observe(group.label)
-        return not any(sighting.state == SightingState.ALIVE for sighting in sightings)
 
     def _cancel(self, run: Run) -> None:
         finalize(run, EndReason.CANCELED, message="Canceled on request.")
