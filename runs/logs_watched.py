@@ -1,0 +1,56 @@
+"""Which logs a run or a group of processes has, by the names that pages know them under."""
+
+from dataclasses import dataclass
+
+from runs.logs import Log, build_log_of, log_of
+from runs.logs_merged import MergedLog
+from runs.models import ProcessGroup, Run
+from runs.selectors import latest_attempt
+from workspace.errors import NotFound
+from workspace.models import EnvironmentState
+
+MERGED = "merged"
+BUILD = "build"
+UNBUILT = {EnvironmentState.PENDING, EnvironmentState.BUILDING}
+
+
+@dataclass(frozen=True)
+class WatchedLog:
+    """A log, and whether nothing more will come."""
+
+    log: Log
+    is_final: bool
+
+
+def logs_of_group(group: ProcessGroup) -> dict[str, WatchedLog]:
+    """Give the logs of a group's processes, by their names."""
+    return {
+        process.name: WatchedLog(
+            log_of(group.label, process.name), is_final=process.collected_at is not None
+        )
+        for process in group.processes.all()
+    }
+
+
+def logs_of_run(run: Run) -> dict[str, WatchedLog]:
+    """Give the logs of a run's latest attempt, all of them merged, and its environment's build."""
+    found: dict[str, WatchedLog] = {}
+    if run.environment is not None:
+        is_built = run.environment.state not in UNBUILT
+        found[BUILD] = WatchedLog(build_log_of(run.environment), is_final=is_built)
+    group = latest_attempt(run)
+    if group is not None:
+        logs = logs_of_group(group)
+        over = {name for name, watched in logs.items() if watched.is_final}
+        found |= logs
+        found[MERGED] = WatchedLog(
+            MergedLog(group.label, tuple(logs), frozenset(over)), is_final=len(over) == len(logs)
+        )
+    return found
+
+
+def log_named(logs: dict[str, WatchedLog], name: str) -> WatchedLog:
+    if name not in logs:
+        known = ", ".join(logs) or "none yet"
+        raise NotFound(f"There is no log {name[:60]!r}. The logs are: {known}.")
+    return logs[name]
