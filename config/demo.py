@@ -152,7 +152,7 @@ def _follow(api: Api, number: int) -> None:
 
 
 def _deploy(api: Api, model: str) -> None:
-    names = [service["name"] for service in api.get("/services")["services"]]
+    names = [service["name"] for service in api.get("/services")]
     if SERVICE in names:
         api.raw(
             "PATCH",
