@@ -17,7 +17,6 @@ from workspace.models import Team
 
 pytestmark = [
     pytest.mark.django_db,
-    pytest.mark.urls("tests.runs.urls_with_new"),
     pytest.mark.usefixtures("broker"),
 ]
 

@@ -23,7 +23,6 @@ from workspace.models import Team
 __all__ = ["chromium"]
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.urls("tests.runs.urls_with_new"),
     pytest.mark.usefixtures("broker"),
 ]
 
