@@ -39,12 +39,13 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         try:
-            _journey(product)
+            api = _journey(product)
+            if os.environ.get("ONCE") == "1":
+                _stop_service(api)
+                return 0
         except (Failed, KeyboardInterrupt) as stop:
             _say(f"The demo stopped: {stop or 'interrupted'}")
             return 1
-        if os.environ.get("ONCE") == "1":
-            return 0
         _say(f"The dashboard is up at {URL}, user admin, password {password}. Ctrl-C stops it.")
         return product.wait()
     except KeyboardInterrupt:
@@ -53,7 +54,7 @@ def main() -> int:
         _stop(product)
 
 
-def _journey(product: subprocess.Popen[bytes]) -> None:
+def _journey(product: subprocess.Popen[bytes]) -> "Api":
     _say("1/6 Starting Trainyard")
     _until(lambda: _healthy(product), "Trainyard did not become healthy", seconds=60)
     token = _run_manage("token", "admin", "--name", "demo").split()[-1]
@@ -85,6 +86,7 @@ def _journey(product: subprocess.Popen[bytes]) -> None:
     _say(f"    The service says it is a {digit} (probability {chances[digit]:.3f}).")
     if digit != 7:
         raise Failed(f"the service took the 7 for a {digit}")
+    return api
 
 
 class Api:
@@ -170,6 +172,16 @@ def _deploy(api: Api, model: str) -> None:
         return bool(service["state"] == "Healthy")
 
     _until(is_healthy, "the service did not become healthy")
+
+
+def _stop_service(api: Api) -> None:
+    """End the model server, which would outlive Trainyard."""
+    api.raw("POST", f"/services/{SERVICE}/stop")
+    _until(
+        lambda: bool(api.get(f"/services/{SERVICE}")["state"] == "Stopped"),
+        "the service did not stop",
+        seconds=60,
+    )
 
 
 def _healthy(product: subprocess.Popen[bytes]) -> bool:
