@@ -24,6 +24,7 @@ ROUTERS = (
     "runs.api_logs",
     "models.api",
     "deploy.api",
+    "deploy.api_logs",
 )
 
 api = NinjaAPI(

@@ -22,8 +22,9 @@ Application = Callable[[Scope, Callable[..., Any], Callable[..., Any]], Awaitabl
 django: Application = get_asgi_application()
 
 from deploy.gateway import application as gateway  # noqa: E402 - after Django is set up
+from deploy.routing import websocket_urlpatterns as of_services  # noqa: E402
 from runs.ingest import application as runners  # noqa: E402
-from runs.routing import websocket_urlpatterns  # noqa: E402
+from runs.routing import websocket_urlpatterns as of_runs  # noqa: E402
 
 SCORE = re.compile(r"/api/v1/teams/[^/]+/services/[^/]+/score/?")
 
@@ -35,7 +36,7 @@ async def refuse(scope: Scope, receive: Callable[..., Any], send: Callable[..., 
 
 
 watchers = AuthMiddlewareStack(
-    URLRouter(cast("Any", [*websocket_urlpatterns, re_path("", cast("Any", refuse))]))
+    URLRouter(cast("Any", [*of_runs, *of_services, re_path("", cast("Any", refuse))]))
 )
 browsers = AllowedHostsOriginValidator(watchers)
 

@@ -14,9 +14,11 @@ from deploy import selectors
 from deploy.errors import GatewayError
 from deploy.examples import curl_for, example_for, python_for
 from deploy.gateway import gateway
+from deploy.logs import logs_of_service
 from deploy.models import ReplicaState, Service
 from deploy.new_keys import forget_new_keys, take_new_keys
 from deploy.routes import Name
+from runs.logs_watched import BUILD
 from workspace.models import Role
 from workspace.requests import SignedInRequest
 from workspace.selectors import team_for
@@ -73,8 +75,7 @@ def service_head(request: SignedInRequest, slug: str, name: str) -> HttpResponse
 @require_safe
 def service_logs(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
     found = _service(request, slug, name)
-    replicas = list(selectors.replicas_of(found)[:ENDED_SHOWN])
-    sources = ["build", *(replica.name for replica in reversed(replicas))]
+    sources = list(logs_of_service(found)) or [BUILD]
     return tab(
         request,
         found,

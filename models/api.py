@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig
-from django.http import StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from ninja import Router, Schema, Status
 
 from models import selectors, services
@@ -241,5 +241,6 @@ def show_version(request: ApiRequest, slug: str, name: str, version: int) -> Mod
 )
 def download_version(
     request: ApiRequest, slug: str, name: str, version: int, format: str = "tar.gz"
-) -> StreamingHttpResponse:
-    return download(selectors.version_of(team_for(request.auth, slug), name, version), format)
+) -> HttpResponseBase:
+    found = selectors.version_of(team_for(request.auth, slug), name, version)
+    return download(request, found, format)

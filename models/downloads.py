@@ -1,23 +1,22 @@
-"""Send a version's files to a browser while they are read, a piece at a time."""
+"""A version's files as an answer, made while it is sent."""
 
-from django.http import StreamingHttpResponse
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils.http import content_disposition_header
 
 from models.files import FORMATS
 from models.models import ModelVersion
+from runs.downloads import streamed
 from workspace.errors import FieldError, Invalid
-from workspace.streaming import in_threads
 
 
-def download(version: ModelVersion, format: str) -> StreamingHttpResponse:
+def download(request: HttpRequest, version: ModelVersion, format: str) -> HttpResponseBase:
     """Give a version's files as one archive; raises Invalid for a format that is not known."""
     if format not in FORMATS:
         raise Invalid.of(FieldError("format", f"Use one of {', '.join(FORMATS)}."))
     content_type, make = FORMATS[format]
-    return StreamingHttpResponse(
-        in_threads(make(version)),
-        content_type=content_type,
-        headers={
-            "Content-Disposition": f'attachment; filename="{version.model.name}-{version.version}'
-            f'.{format}"'
-        },
-    )
+    answer = streamed(request, make(version), content_type)
+    name = f"{version.model.name}-{version.version}.{format}"
+    disposition = content_disposition_header(as_attachment=True, filename=name)
+    answer["Content-Disposition"] = disposition or "attachment"
+    return answer

@@ -66,7 +66,7 @@ def web(transactional_db: None, settings: Settings) -> Iterator[str]:
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
         settings.TRAINYARD_URL = address
         server = uvicorn.Server(
-            uvicorn.Config(application, log_level="warning", lifespan="off", ws="none")
+            uvicorn.Config(application, log_level="warning", lifespan="off", ws="websockets-sansio")
         )
         thread = threading.Thread(
             target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True
