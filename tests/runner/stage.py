@@ -27,7 +27,12 @@ class Group:
     """A group of workers, one for each spec."""
 
     def __init__(
-        self, home: Path, web: FakeWeb, specs: Sequence[dict[str, Any]], label: str = "run-1-1"
+        self,
+        home: Path,
+        web: FakeWeb,
+        specs: Sequence[dict[str, Any]],
+        label: str = "run-1-1",
+        ca_bundle: str = "",
     ) -> None:
         self.web = web
         self.label = label
@@ -48,7 +53,7 @@ class Group:
                     {
                         "TRAINYARD_URL": web.url,
                         "TRAINYARD_PROCESS_TOKEN": f"{label}-{name}",
-                        "TRAINYARD_CA_BUNDLE": "",
+                        "TRAINYARD_CA_BUNDLE": ca_bundle,
                     },
                     ports=1,
                 )

@@ -1,12 +1,15 @@
 """What a runner ships: the log, files that grow, outputs; through the restarts of the web."""
 
 import io
+import shutil
+import ssl
+import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
 
-from tests.runner.stage import Group, one
+from tests.runner.stage import Group, one, python
 from tests.runner.web import FakeWeb, spec, until
 
 
@@ -79,49 +82,62 @@ def test_a_web_process_that_is_away_stops_nothing_and_misses_nothing(
     back.close()
 
 
+def waits_for(name: str) -> str:
+    """A line of a script that waits until `tell` has been called with the same name."""
+    return f"while not os.path.exists({name!r}): time.sleep(0.01)"
+
+
+def tell(group: Group, name: str) -> None:
+    (group.folder() / "work" / name).touch()
+
+
 def test_files_under_logs_come_while_they_grow(yard: Path, web: FakeWeb) -> None:
-    script = """
-import time
+    script = f"""
+import os, time
 with open("logs/events.bin", "wb", buffering=0) as events:
     events.write(b"first")
-    time.sleep(2.5)
+    {waits_for("seen")}
     events.write(b" second")
 """
     group, told = one(yard, web, script)
     until(lambda: told.files.get("logs/events.bin") == b"first")
     assert told.ending is None
+    tell(group, "seen")
     group.until_collected()
     assert told.files["logs/events.bin"] == b"first second"
 
 
 def test_a_rewritten_file_under_logs_is_sent_anew(yard: Path, web: FakeWeb) -> None:
-    script = """
-import time
+    script = f"""
+import os, time
 open("logs/state", "w").write("a long first state")
-time.sleep(1.6)
+{waits_for("seen first")}
 open("logs/state", "w").write("another state that is longer still")
-time.sleep(1.2)
+{waits_for("seen another")}
 open("logs/state", "w").write("short")
 """
     group, told = one(yard, web, script)
-    until(lambda: told.files.get("logs/state", b"").startswith(b"another"))
-    assert told.files["logs/state"] == b"another state that is longer still"
+    until(lambda: told.files.get("logs/state") == b"a long first state")
+    tell(group, "seen first")
+    until(lambda: told.files["logs/state"] == b"another state that is longer still")
+    tell(group, "seen another")
     group.until_collected()
     assert told.files["logs/state"] == b"short"
 
 
 def test_outputs_come_when_they_rest_and_once(yard: Path, web: FakeWeb) -> None:
-    script = """
+    script = f"""
 import os, time
 os.makedirs("outputs/model/1")
 open("outputs/model/1/weights", "wb").write(b"w" * 3_000_000)
 open("outputs/empty", "w")
-time.sleep(4.5)
+{waits_for("seen")}
 open("outputs/late name%.txt", "w").write("late")
 """
     group, told = one(yard, web, script)
-    until(lambda: "outputs/model/1/weights" in told.outputs)
+    until(lambda: {"outputs/model/1/weights", "outputs/empty"} <= told.outputs.keys())
     assert told.ending is None
+    tell(group, "seen")
     group.until_collected()
     assert told.outputs == {
         "outputs/model/1/weights": b"w" * 3_000_000,
@@ -166,3 +182,20 @@ def test_a_process_without_outputs_ships_none(yard: Path, web: FakeWeb) -> None:
     group, told = one(yard, web, "open('outputs/x', 'w').write('y')", outputs=False)
     group.until_collected()
     assert told.outputs == {}
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate")
+def test_everything_goes_over_tls_with_a_ca_of_ones_own(yard: Path, tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=127.0.0.1"]
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]
+    subprocess.run([*make, *map(str, names)], check=True, capture_output=True)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    web = FakeWeb(tls=tls)
+    script = "print('safe'); open('outputs/x', 'wb').write(b'y' * 3_000_000)"
+    group = Group(yard, web, [spec(python(script))], ca_bundle=str(certificate)).start()
+    group.until_collected()
+    assert group.told[0].log == b"safe\n"
+    assert group.told[0].outputs == {"outputs/x": b"y" * 3_000_000}
+    web.close()

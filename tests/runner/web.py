@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import ssl
 import threading
 import time
 from collections import defaultdict
@@ -51,7 +52,7 @@ def spec(command: list[str], **changes: Any) -> dict[str, Any]:
 class FakeWeb:
     """Answers the runner protocol. `trouble` may answer a request with a status of its own."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self.told: dict[str, Told] = {}
         self.go = True
         self.trouble: Callable[[str, str], int | None] = lambda process, path: None
@@ -73,7 +74,9 @@ class FakeWeb:
         self._server.daemon_threads = True
         self._connections: list[BaseHTTPRequestHandler] = []
         self.port = self._server.server_address[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.port}"
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._lock = threading.Lock()
         self._counts: dict[str, int] = defaultdict(int)
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
