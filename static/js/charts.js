@@ -3,6 +3,7 @@ import { Chart } from "./chart.js";
 import { bytesWords, chartOf, lineName, percentWords, readPoints } from "./chart-data.js";
 
 const MAX_POINTS = 1000;
+const FEWEST_POINTS = 3; // for a list of names
 const REFRESH_MS = 1500;
 
 async function getJson(address) {
@@ -142,7 +143,7 @@ export class MetricCharts extends ChartGrid {
   }
 
   async load() {
-    const { series } = await getJson(`${this.api}metrics`);
+    const { series } = await getJson(`${this.api}metrics?max_points=${FEWEST_POINTS}`);
     for (const { name } of series) {
       if (this.#known.has(name)) continue;
       this.#known.add(name);

@@ -99,7 +99,7 @@ export class LogSearch {
       if (asked !== this.#asked) return false;
       const matches = answer?.matches ?? [];
       this.found.push(...matches.map((match) => match.line));
-      this.isDone = !answer || answer.done;
+      this.isDone = !answer || answer.is_done;
       this.scannedTo = answer?.scanned_to ?? 0;
     }
     return true;

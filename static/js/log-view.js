@@ -49,7 +49,7 @@ export class LogView extends EventTarget {
     this.scroll.follow();
     for (const button of this.element.querySelectorAll("[data-log-source]"))
       button.setAttribute("aria-pressed", String(button.dataset.logSource === source));
-    this.parts.download.href = `${this.base}${source}?offset=0&download=1`;
+    this.parts.download.href = `${this.base}${source}`;
     this.parts.download.download = `${source}.log`;
     this.element.setAttribute("aria-busy", "true");
     await this.#seed(opening);

@@ -15,21 +15,24 @@ const WORDS = {
 const page = document.querySelector("[data-run]");
 const usage = new Map(); // process -> the last sample, put back when the head is drawn anew
 let headTimer = 0;
-let lastSeq = -1;
 
-function refreshHead() {
+// Draw the head anew if what it shows is not what the message knows.
+function refreshHead(element, known) {
+  if (element?.dataset.known === known) return;
   headTimer ||= setTimeout(() => {
     headTimer = 0;
     htmx.trigger("#run-head", "trainyard:refresh");
   }, HEAD_PAUSE_MS);
 }
 
+function rowOf(process) {
+  return document.querySelector(`[data-process="${CSS.escape(process)}"]`);
+}
+
 function showUsage() {
   for (const [process, sample] of usage)
     for (const [field, words] of Object.entries(WORDS)) {
-      const cell = document.querySelector(
-        `[data-process="${CSS.escape(process)}"] [data-usage="${field}"]`,
-      );
+      const cell = rowOf(process)?.querySelector(`[data-usage="${field}"]`);
       const value = sample[field];
       if (cell && value !== null && value !== undefined) cell.textContent = words(value);
     }
@@ -39,12 +42,11 @@ function receive(message, charts) {
   switch (message.type) {
     case "run.status":
       setServerTime(message.at);
-      if (message.seq !== lastSeq) refreshHead();
-      lastSeq = message.seq;
+      refreshHead(document.getElementById("run-head"), `${message.seq}:${message.waiting_because}`);
       charts?.changed();
       break;
     case "process.status":
-      refreshHead();
+      refreshHead(rowOf(message.process), `${message.state}:${message.exit_code ?? ""}`);
       break;
     case "usage":
       usage.set(message.process, message);

@@ -131,7 +131,6 @@ class LogPage:
 
     def _data(self, what: str, query: Mapping[str, str]) -> dict[str, Any]:
         if what == "search":
-            found = asdict(self.log.search(query["q"], int(query["from"]), int(query["limit"])))
-            return {**found, "done": found.pop("is_done")}
+            return asdict(self.log.search(query["q"], int(query["from"]), int(query["limit"])))
         lines = asdict(self.log.lines(int(query["first"]), int(query["count"])))
         return {**lines, "complete": lines.pop("is_complete")}

@@ -48,7 +48,8 @@ class ChartPage:
     def legend(self, title: str) -> list[str]:
         chips = self.chart(title).locator(".chart-chip")
         expect(chips.first).to_be_visible()
-        return chips.all_text_contents()
+        texts: list[str] = chips.all_text_contents()
+        return texts
 
     def chart(self, title: str) -> Any:
         return self.page.locator(f'.chart[data-title="{title}"]')
