@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from django.utils import timezone
-from ninja import File, Form, Router, Schema, UploadedFile
+from ninja import File, Form, Router, Schema, Status, UploadedFile
 
 from runs import selectors, services
 from runs.lifecycle import phases_of
@@ -96,7 +96,7 @@ def submit(
     source: File[UploadedFile],
     config: Form[str],
     force: Form[bool] = False,
-) -> tuple[int, Run]:
+) -> Status[Run]:
     """Submit a run: `source` is a .zip or .tar.gz, `config` the configuration as JSON."""
     user = request.auth
     team = team_for(user, slug, Role.MEMBER)
@@ -113,7 +113,7 @@ def submit(
         force=force,
         idempotency_key=request.headers.get("Idempotency-Key", "")[:100],
     )
-    return 201, run
+    return Status(201, run)
 
 
 @router.get("teams/{slug}/runs", response=RunPage)
@@ -137,8 +137,8 @@ def show_run(request: ApiRequest, slug: str, number: int) -> Run:
 
 
 @router.post("teams/{slug}/runs/{int:number}/cancel", response={202: RunDetail})
-def cancel_run(request: ApiRequest, slug: str, number: int) -> tuple[int, Run]:
+def cancel_run(request: ApiRequest, slug: str, number: int) -> Status[Run]:
     user = request.auth
     run = selectors.run_of(team_for(user, slug, Role.MEMBER), number)
     services.request_cancel(run, by=user)
-    return 202, run
+    return Status(202, run)

@@ -11,11 +11,13 @@ from django.db import DatabaseError, close_old_connections
 
 from deploy.reconciler import ServiceReconciler
 from runs.reconciler import RunReconciler
+from runs.sweeping import sweep_uploads
 from workspace import bell, leases
 from workspace.environments import recover_stale
 
 DUTY = "supervisor"
 TICK_SECONDS = 0.5
+SWEEP_EVERY_SECONDS = 24 * 3600
 log = logging.getLogger(__name__)
 
 
@@ -32,6 +34,7 @@ class Command(BaseCommand):
         holder = leases.new_holder()
         runs, services = RunReconciler(), ServiceReconciler()
         has_duty = False
+        swept_at = float("-inf")
         try:
             while not self.stopping:
                 started = time.monotonic()
@@ -46,6 +49,9 @@ class Command(BaseCommand):
                         recover_stale()
                         runs.tick()
                         services.tick()
+                        if started - swept_at > SWEEP_EVERY_SECONDS:
+                            swept_at = started
+                            sweep_uploads()
                 except DatabaseError as error:
                     log.warning("The database did not answer: %s", error)
                 if once:
