@@ -27,13 +27,14 @@ def port() -> int:
 
 
 @pytest.fixture
-def start(tmp_path: Path, port: int) -> Iterator[Start]:
+def start(tmp_path: Path, port: int, product_database: dict[str, str]) -> Iterator[Start]:
     started: list[Launched] = []
 
     def start(**environment: str) -> Launched:
         variables = {
             "TRAINYARD_HOME": str(tmp_path / "yard"),
             "TRAINYARD_PORT": str(port),
+            **product_database,
             **environment,
         }
         started.append(Launched(tmp_path, "-m", "config.launch", environment=variables))

@@ -29,6 +29,7 @@ def test_a_page_has_no_inline_script_or_style_that_the_policy_would_stop(client:
     assert "<script>" not in page
 
 
+@pytest.mark.django_db(transaction=True)
 async def test_a_websocket_that_nobody_expects_is_refused() -> None:
     stranger = ApplicationCommunicator(
         application,
