@@ -2,6 +2,7 @@
 import { LiveSocket } from "./live-socket.js";
 import { LogView } from "./log-view.js";
 
+const OVER = new Set(["Completed", "Failed", "Canceled"]);
 const STATES = {
   connecting: "Connecting…",
   open: "Live",
@@ -14,14 +15,16 @@ export function followLogs(element, onMessage = () => {}) {
   const view = new LogView(element);
   const socket = new LiveSocket(element.dataset.logStream, () => view.offsets());
   const light = element.querySelector("[data-log-live]");
-  socket.addEventListener("state", ({ detail }) => {
-    light.textContent = STATES[detail];
-    light.dataset.logLive = detail;
-  });
+  const tell = (state, words = STATES[state]) => {
+    light.textContent = words;
+    light.dataset.logLive = state;
+  };
+  socket.addEventListener("state", ({ detail }) => tell(detail));
   socket.addEventListener("message", ({ detail }) => {
     if (detail.type === "log") view.receive(detail);
     else if (detail.type === "build") view.receive({ ...detail, process: "build" });
     else onMessage(detail);
+    if (OVER.has(detail.status)) tell("over", "Complete");
   });
   view.addEventListener("opened", () => socket.connect());
   view.openHash(element.dataset.logSelected);

@@ -30,12 +30,16 @@ function rowOf(process) {
 }
 
 function showUsage() {
-  for (const [process, sample] of usage)
+  for (const [process, sample] of usage) {
+    // The last sample of a process that has ended says nothing about now.
+    const row = rowOf(process);
+    if (!row?.dataset.known.startsWith("running")) continue;
     for (const [field, words] of Object.entries(WORDS)) {
-      const cell = rowOf(process)?.querySelector(`[data-usage="${field}"]`);
+      const cell = row.querySelector(`[data-usage="${field}"]`);
       const value = sample[field];
       if (cell && value !== null && value !== undefined) cell.textContent = words(value);
     }
+  }
 }
 
 function receive(message, charts) {
@@ -76,5 +80,9 @@ function start() {
 
 document.body.addEventListener("htmx:afterSwap", (event) => {
   if (event.detail.target.id === "run-head") showUsage();
+});
+// What changed while the page was hidden was not asked for.
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) htmx.trigger("#run-head", "trainyard:refresh");
 });
 start();
