@@ -74,6 +74,11 @@ def manifest_of(version: ModelVersion) -> Manifest:
         raise NotFound(f"The files of {version} are gone from the storage.") from None
 
 
+def manifests_kept_for(team: Team) -> QuerySet[ModelVersion, str]:
+    """Give the digests of the manifests of every version that a team has."""
+    return ModelVersion.objects.filter(model__team=team).values_list("manifest_digest", flat=True)
+
+
 def saved_models_in(run: Run) -> list[Offer]:
     """Find every SavedModel among a run's outputs."""
     return [

@@ -25,7 +25,7 @@ def test_files_of_snapshots_stay_and_files_of_unfinished_uploads_go(team: Team, 
     (uploads_folder() / "cut-off").write_bytes(b"half a file")
     age(home)
 
-    assert sweep_uploads() == 2
+    assert sweep_uploads(also_kept=lambda team: []) == 2
 
     assert snapshots.read(snapshot)["train.py"]() == b"print()"
     assert store_for(team).has([unfinished]) == set()
@@ -39,6 +39,17 @@ def test_a_file_that_is_coming_in_or_was_just_asked_for_stays(team: Team, home: 
     assert store.missing({old: size}) == []
     new, _ = store.put_stream(b"sent just now")
 
-    assert sweep_uploads() == 0
+    assert sweep_uploads(also_kept=lambda team: []) == 0
 
     assert store.has([old, new]) == {old, new}
+
+
+def test_files_that_others_keep_stay(team: Team, home: Path):
+    kept = snapshot_of(team, {"saved_model.pb": b"graph"})
+    files = snapshots.read(kept)
+    kept.delete()
+    age(home)
+
+    assert sweep_uploads(also_kept=lambda team: [kept.digest]) == 0
+
+    assert files["saved_model.pb"]() == b"graph"

@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db import DatabaseError, close_old_connections
 
 from deploy.reconciler import ServiceReconciler
+from models.selectors import manifests_kept_for
 from runs.reconciler import RunReconciler
 from runs.sweeping import sweep_uploads
 from workspace import bell, leases
@@ -51,7 +52,7 @@ class Command(BaseCommand):
                         services.tick()
                         if started - swept_at > SWEEP_EVERY_SECONDS:
                             swept_at = started
-                            sweep_uploads()
+                            sweep_uploads(also_kept=manifests_kept_for)
                 except DatabaseError as error:
                     log.warning("The database did not answer: %s", error)
                 if once:
