@@ -1,0 +1,391 @@
+"""The gateway, before replicas that answer, refuse, die, dawdle and talk nonsense."""
+
+import gzip
+import http.client
+import json
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from email.message import Message
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from django.contrib.auth.models import User
+from pytest_django import Settings
+
+from deploy.models import KeySlot, Replica, ReplicaState, Service, ServiceState
+from deploy.services import delete, deploy
+from models.models import ModelVersion
+from tests.deploy.conftest import RegisterModel
+from tests.deploy.replicas import Behaviour, FakeReplica, answers, replica, sends, waits
+from tests.factories import make_team, make_token
+from workspace.models import ApiToken, ComputeTarget, Membership, Scope, Team
+from workspace.services import revoke_token
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SCORE = "/api/v1/teams/default/services/digits/score"
+SERVE = "/serve/default/digits/v1/models/digits"
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: Message
+    body: bytes
+
+
+class Front:
+    """The gateway before a service with some replicas, and a caller of it."""
+
+    def __init__(self, web: str, service: Service, key: str, fakes: list[FakeReplica]) -> None:
+        self.web = web
+        self.service = service
+        self.key = key
+        self.fakes = fakes
+
+    def call(
+        self,
+        body: Any = b"{}",
+        *,
+        method: str = "POST",
+        path: str = SCORE,
+        secret: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Answer:
+        key = self.key if secret is None else secret
+        bearer = {"Authorization": f"Bearer {key}"} if key else {}
+        connection = http.client.HTTPConnection(urlsplit(self.web).netloc, timeout=30)
+        with closing(connection):
+            connection.request(method, path, body, bearer | (headers or {}))
+            with connection.getresponse() as answer:
+                return Answer(answer.status, answer.headers, answer.read())
+
+    def ask(self, body: Any = b"{}", **options: Any) -> tuple[int, Any]:
+        answer = self.call(body, **options)
+        return answer.status, json.loads(answer.body)
+
+
+MakeFront = Callable[..., Front]
+
+
+@pytest.fixture
+def version(register: RegisterModel) -> ModelVersion:
+    return register()
+
+
+@pytest.fixture
+def front(web: str, team: Team, bob: User, target: ComputeTarget, version: ModelVersion) -> Any:
+    with ExitStack() as stack:
+
+        def make(*behaviours: Behaviour | str) -> Front:
+            made = deploy(team=team, by=bob, name="digits", version=version, target=target)
+            service = made.service
+            fakes = []
+            for number, behaviour in enumerate(behaviours):
+                address = behaviour if isinstance(behaviour, str) else ""
+                if not isinstance(behaviour, str):
+                    fakes.append(stack.enter_context(replica(behaviour)))
+                    address = fakes[-1].address
+                Replica.objects.create(
+                    revision=service.revisions.get(),
+                    number=number,
+                    address=address,
+                    state=ReplicaState.READY,
+                )
+            Service.objects.update(state=ServiceState.HEALTHY, state_reason="")
+            return Front(web, service, made.keys[KeySlot.PRIMARY], fakes)
+
+        yield make
+
+
+def closed_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+# What passes
+
+
+def test_the_body_and_the_answer_pass_untouched(front: MakeFront) -> None:
+    text = b'{"predictions": [NaN, 1.0],   "x":"\xc3\xa9"}'
+    there = front(answers(text))
+    body = b'{"instances" :  [[1.0, NaN]]}\n'
+    answer = there.call(body, headers={"X-Custom": "yes", "Cookie": "sessionid=secret"})
+    assert answer.status == 200
+    assert answer.body == text
+    assert answer.headers["Content-Type"] == "application/json"
+    head, _, received = there.fakes[0].requests[0].partition(b"\r\n\r\n")
+    assert received == body
+    assert head.startswith(b"POST /v1/models/digits:predict HTTP/1.1\r\n")
+    assert b"x-custom: yes" in head.lower()
+    assert there.key.encode() not in head
+    assert b"sessionid" not in head
+
+
+def test_serving_paths_pass_as_they_are_without_the_query(front: MakeFront) -> None:
+    there = front(answers(b"{}"))
+    for method, path in (
+        ("GET", SERVE),
+        ("GET", f"{SERVE}/versions/1/metadata"),
+        ("POST", f"{SERVE}/labels/a%2Fb:predict"),
+    ):
+        status, _ = there.ask(
+            b"{}" if method == "POST" else None, method=method, path=f"{path}?q=1"
+        )
+        assert status == 200
+    lines = [request.split(b"\r\n")[0].decode() for request in there.fakes[0].requests]
+    assert lines == [
+        "GET /v1/models/digits HTTP/1.1",
+        "GET /v1/models/digits/versions/1/metadata HTTP/1.1",
+        "POST /v1/models/digits/labels/a%2Fb:predict HTTP/1.1",
+    ]
+
+
+def test_an_error_of_the_model_passes_with_its_status(front: MakeFront) -> None:
+    error = b'{"error": "input x must be a float"}'
+    there = front(
+        sends(b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n%s" % (len(error), error))
+    )
+    assert there.ask() == (400, {"error": "input x must be a float"})
+
+
+def test_a_compressed_body_stays_compressed(front: MakeFront) -> None:
+    there = front(answers(b"{}"))
+    packed = gzip.compress(b'{"instances": [1]}')
+    there.ask(packed, headers={"Content-Encoding": "gzip"})
+    head, _, body = there.fakes[0].requests[0].partition(b"\r\n\r\n")
+    assert body == packed
+    assert b"content-encoding: gzip" in head.lower()
+
+
+def test_large_and_chunked_bodies_pass_both_ways(front: MakeFront) -> None:
+    large = json.dumps(["x" * 1000] * 5000).encode()
+    there = front(answers(large))
+    assert there.call(large).body == large
+    pieces = (large[start : start + 100_000] for start in range(0, len(large), 100_000))
+    assert there.call(pieces).body == large
+    assert there.fakes[0].requests[1].endswith(large)
+
+
+def test_a_chunked_answer_arrives_whole(front: MakeFront) -> None:
+    there = front(
+        sends(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b'5\r\n{"a":\r\n4\r\n 12}\r\n0\r\n\r\n'
+        )
+    )
+    assert there.ask() == (200, {"a": 12})
+
+
+def test_connections_to_a_replica_are_kept(front: MakeFront) -> None:
+    there = front(answers(b"{}"))
+    for _ in range(20):
+        assert there.ask() == (200, {})
+    assert len(there.fakes[0].connections) == 1
+
+
+def test_a_kept_connection_that_was_closed_is_no_error(front: MakeFront) -> None:
+    there = front(sends(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"))
+    assert [there.ask() for _ in range(5)] == [(200, {})] * 5
+
+
+def test_requests_spread_over_replicas_by_load(front: MakeFront) -> None:
+    done = threading.Event()
+    there = front(*(waits(done, answers(b"{}")) for _ in range(3)))
+    with ThreadPoolExecutor(6) as pool:
+        calls = [pool.submit(there.ask) for _ in range(6)]
+        for fake in there.fakes:
+            while len(fake.requests) < 2:
+                done.wait(0.01)
+        done.set()
+        assert [call.result() for call in calls] == [(200, {})] * 6
+    assert [len(fake.requests) for fake in there.fakes] == [2, 2, 2]
+
+
+# Replicas in trouble
+
+
+def test_a_replica_that_refuses_is_passed_over(front: MakeFront) -> None:
+    there = front(closed_port(), answers(b"{}"), closed_port())
+    assert [there.ask()[0] for _ in range(10)] == [200] * 10
+
+
+def test_a_replica_that_dies_before_it_answers_is_passed_over(front: MakeFront) -> None:
+    there = front(sends(b""), answers(b"{}"))
+    assert [there.ask()[0] for _ in range(10)] == [200] * 10
+
+
+def test_a_request_that_ends_replicas_does_not_end_them_all(front: MakeFront) -> None:
+    there = front(*(sends(b"") for _ in range(4)))
+    answer = there.call()
+    assert answer.status == 503
+    assert answer.headers["Retry-After"] == "1"
+    assert sum(len(fake.requests) for fake in there.fakes) == 2
+
+
+def test_an_answer_cut_short_is_not_passed_off_as_whole(front: MakeFront) -> None:
+    there = front(sends(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"))
+    with pytest.raises(http.client.IncompleteRead):
+        there.call()
+
+
+def test_garbage_from_a_replica_is_a_bad_gateway(front: MakeFront) -> None:
+    there = front(sends(b"\x00\x01 this is no HTTP\r\n\r\n"))
+    assert there.ask() == (502, {"error": "The model server's answer is no HTTP"})
+
+
+def test_no_replica_is_an_unready_service_with_the_reason(front: MakeFront) -> None:
+    there = front()
+    Service.objects.update(state=ServiceState.TRANSITIONING, state_reason="The model is loading.")
+    answer = there.call()
+    assert answer.status == 503
+    assert answer.headers["Retry-After"]
+    assert json.loads(answer.body) == {
+        "error": "This service is not ready, it is Transitioning: The model is loading."
+    }
+
+
+def test_a_model_that_dawdles_is_given_up(
+    front: MakeFront, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deploy.gateway.ANSWER_SECONDS", 0.3)
+    there = front(waits(threading.Event(), answers(b"{}")))
+    status, answer = there.ask()
+    assert status == 504
+    assert "did not answer within" in answer["error"]
+
+
+def test_too_many_at_once_are_told_to_come_again(
+    front: MakeFront, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deploy.gateway.MOST_IN_FLIGHT", 2)
+    done = threading.Event()
+    there = front(waits(done, answers(b"{}")))
+    with ThreadPoolExecutor(2) as pool:
+        calls = [pool.submit(there.ask) for _ in range(2)]
+        while len(there.fakes[0].requests) < 2:
+            done.wait(0.01)
+        answer = there.call()
+        assert (answer.status, answer.headers["Retry-After"]) == (429, "1")
+        done.set()
+        assert [call.result()[0] for call in calls] == [200, 200]
+    assert there.ask()[0] == 200
+
+
+# Requests in trouble
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_a_body_over_the_limit_is_refused(
+    front: MakeFront, settings: Settings, is_chunked: bool
+) -> None:
+    settings.TRAINYARD_SCORE_MAX_BYTES = 100_000
+    there = front(answers(b"{}"))
+    assert there.ask(b"x" * 100_000)[0] == 200
+    body: Any = iter([b"x" * 50_000] * 3) if is_chunked else b"x" * 100_001
+    status, answer = there.ask(body)
+    assert status == 413
+    assert "100,000 bytes" in answer["error"]
+    assert len(there.fakes[0].requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", SCORE, 405),
+        ("DELETE", SERVE, 405),
+        ("POST", "/serve/default/digits/metrics", 404),
+        ("POST", "/serve/default/digits/v2/models/digits", 404),
+        ("POST", "/serve/default", 404),
+        ("POST", "/serve/default/other/v1/models/digits:predict", 404),
+        ("POST", "/api/v1/teams/default/services/other/score", 404),
+        ("POST", "/api/v1/teams/nobody/services/digits/score", 404),
+        ("POST", "/api/v1/teams/%00/services/%ff/score", 404),
+    ],
+)
+def test_what_is_not_there_is_said_in_the_serving_form(
+    front: MakeFront, method: str, path: str, status: int
+) -> None:
+    there = front(answers(b"{}"))
+    body = b"{}" if method == "POST" else None
+    found, answer = there.ask(body, method=method, path=path)
+    assert (found, list(answer)) == (status, ["error"])
+    assert not there.fakes[0].requests
+
+
+# Who may
+
+
+@pytest.mark.parametrize("secret", ["", "tk_wrong", "ty_wrong", "\xe9\xff", "tk_" + "x" * 5000])
+def test_a_bad_key_is_refused(front: MakeFront, secret: str) -> None:
+    there = front(answers(b"{}"))
+    answer = there.call(secret=secret)
+    assert answer.status == 401
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert list(json.loads(answer.body)) == ["error"]
+
+
+def test_both_keys_open_and_other_schemes_do_not(front: MakeFront) -> None:
+    there = front(answers(b"{}"))
+    assert there.ask()[0] == 200
+    basic = {"Authorization": f"Basic {there.key}"}
+    assert there.ask(secret="", headers=basic)[0] == 401
+
+
+def test_tokens_of_members_open_and_others_do_not(
+    front: MakeFront, bob: User, vera: User, charlie: User
+) -> None:
+    there = front(answers(b"{}"))
+    assert there.ask(secret=make_token(bob, Scope.WRITE))[0] == 200
+    assert there.ask(secret=make_token(bob, Scope.READ))[0] == 403
+    assert there.ask(secret=make_token(vera))[0] == 403
+    assert there.ask(None, method="GET", path=SERVE, secret=make_token(vera))[0] == 200
+    assert there.ask(secret=make_token(charlie))[0] == 404
+    assert there.ask(secret=make_token(bob, days=-1))[0] == 401
+
+
+def test_a_token_is_refused_soon_after_it_is_revoked_or_its_holder_leaves(
+    front: MakeFront, bob: User
+) -> None:
+    there = front(answers(b"{}"))
+    revoked, leaving = make_token(bob), make_token(bob)
+    assert there.ask(secret=revoked)[0] == there.ask(secret=leaving)[0] == 200
+    revoke_token(token=ApiToken.objects.all()[0])
+    deadline = threading.Event()
+    for _ in range(100):
+        if there.ask(secret=revoked)[0] == 401:
+            break
+        deadline.wait(0.05)
+    assert there.ask(secret=revoked)[0] == 401
+    Membership.objects.filter(user=bob).delete()
+    for _ in range(100):
+        if there.ask(secret=leaving)[0] == 404:
+            break
+        deadline.wait(0.05)
+    assert there.ask(secret=leaving)[0] == 404
+
+
+def test_a_key_opens_its_own_service_only(
+    front: MakeFront, bob: User, team: Team, target: ComputeTarget, version: ModelVersion
+) -> None:
+    there = front(answers(b"{}"))
+    sibling = deploy(team=team, by=bob, name="sibling", version=version, target=target)
+    assert there.ask(secret=sibling.keys[KeySlot.PRIMARY])[0] == 401
+    theirs = make_team("theirs", member=bob)
+    foreign = deploy(team=theirs, by=bob, name="digits", version=version, target=target)
+    assert there.ask(secret=foreign.keys[KeySlot.PRIMARY])[0] == 404
+
+
+def test_a_deleted_service_answers_no_more(front: MakeFront, bob: User) -> None:
+    there = front(answers(b"{}"))
+    token = make_token(bob)
+    assert there.ask(secret=token)[0] == 200
+    delete(service=there.service, by=bob)
+    assert there.ask(secret=token)[0] == 404
+    assert there.ask()[0] == 401
