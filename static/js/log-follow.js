@@ -23,7 +23,10 @@ export function followLogs(element, onMessage = () => {}) {
   socket.addEventListener("message", ({ detail }) => {
     if (detail.type === "log") view.receive(detail);
     else if (detail.type === "build") view.receive({ ...detail, process: "build" });
-    else onMessage(detail);
+    else {
+      if (detail.type === "process.status") view.addSource(detail.process);
+      onMessage(detail);
+    }
     if (OVER.has(detail.status)) tell("over", "Complete");
   });
   view.addEventListener("opened", () => socket.connect());

@@ -9,6 +9,19 @@ const MARGIN = 60;
 const STYLE_LOOKBACK = 100;
 const RETRY_MS = 1000;
 
+const BUILD = "build";
+const MERGED = "merged";
+
+function sourceButton(name) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "button button-quiet button-small";
+  button.dataset.logSource = name;
+  button.setAttribute("aria-pressed", "false");
+  button.textContent = name;
+  return button;
+}
+
 export class LogView extends EventTarget {
   #rows = new Map(); // line number -> {element, key}
   #fetching = false;
@@ -57,6 +70,17 @@ export class LogView extends EventTarget {
     this.element.removeAttribute("aria-busy");
     if (line) this.showLine(line - 1);
     this.dispatchEvent(new Event("opened"));
+  }
+
+  // Offer a process that came up; the first one takes the place of the build's log.
+  addSource(name) {
+    const box = this.element.querySelector("[data-log-sources]");
+    const known = [...box.children].map((button) => button.dataset.logSource);
+    if (known.includes(name)) return;
+    const processes = known.filter((source) => source !== BUILD && source !== MERGED);
+    box.insertBefore(sourceButton(name), box.querySelector(`[data-log-source=${MERGED}]`));
+    if (processes.length === 1 && !known.includes(MERGED)) box.append(sourceButton(MERGED));
+    if (!processes.length && this.source === BUILD && !location.hash) this.open(name);
   }
 
   // The offsets that a (re)connecting socket should continue from.

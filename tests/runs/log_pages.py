@@ -37,6 +37,7 @@ class LogPage:
 
     page: Page
     log: LogFile
+    sources: tuple[str, ...] = ("worker-0",)
     sockets: list[WebSocketRoute] = field(default_factory=list)
 
     def open(self, fragment: str = "") -> None:
@@ -54,14 +55,11 @@ class LogPage:
 
     def send(self, offset: int, end: int) -> None:
         """Stream a part of the log to the browser."""
-        message = {
-            "type": "log",
-            "process": "worker-0",
-            "offset": offset,
-            "next": end,
-            "text": self.log.read(offset, end - offset).decode(),
-        }
-        self.sockets[-1].send(json.dumps(message))
+        text = self.log.read(offset, end - offset).decode()
+        self.tell("log", process="worker-0", offset=offset, next=end, text=text)
+
+    def tell(self, type: str, **facts: object) -> None:
+        self.sockets[-1].send(json.dumps({"type": type, **facts}))
 
     def stream(self, text: str) -> None:
         self.send(*self.write(text))
@@ -119,8 +117,8 @@ class LogPage:
             {
                 "log_base": "/logs/",
                 "stream": "/stream/",
-                "sources": ["worker-0"],
-                "selected": "worker-0",
+                "sources": self.sources,
+                "selected": self.sources[0],
             },
         )
         return (

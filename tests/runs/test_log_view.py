@@ -1,6 +1,5 @@
 """The log view in a real browser, against the log store's own answers."""
 
-import json
 import random
 from pathlib import Path
 
@@ -235,8 +234,28 @@ def test_however_a_log_is_cut_into_chunks_its_last_lines_are_right(
 
 def test_messages_for_other_processes_are_ignored(view: LogPage) -> None:
     view.open()
-    other = {"type": "log", "process": "ps-0", "offset": 0, "next": 4, "text": "ps!\n"}
-    view.sockets[-1].send(json.dumps(other))
+    view.tell("log", process="ps-0", offset=0, next=4, text="ps!\n")
     view.stream("mine\n")
     view.wait_for_row("mine")
     assert [text for _, text in view.rows()] == ["mine"]
+
+
+def test_processes_that_come_up_are_offered_and_the_first_one_shown(view: LogPage) -> None:
+    view.sources = ("build",)
+    view.write("training\n")
+    view.open()
+    sources = view.page.locator("[data-log-source]")
+    view.tell("process.status", process="worker-0", state="created")
+    view.wait_for_row("training")
+    expect(sources).to_have_text(["build", "worker-0"])
+    view.tell("process.status", process="worker-1", state="created")
+    view.tell("process.status", process="worker-0", state="running")
+    expect(sources).to_have_text(["build", "worker-0", "worker-1", "merged"])
+
+
+def test_the_foot_says_whether_more_may_come(view: LogPage) -> None:
+    view.open()
+    foot = view.page.get_by_role("status")
+    expect(foot).to_have_text("Live")
+    view.tell("run.status", status="Completed")
+    expect(foot).to_have_text("Complete")
