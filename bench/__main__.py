@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import traceback
 
 from bench.bench import Bench
 from bench.rows import ROWS
@@ -19,10 +20,14 @@ def main(names: list[str]) -> int:
     try:
         for name in names or ROWS:
             _say(name)
-            for line in ROWS[name](bench):
-                print(line, flush=True)
-                if not line.is_met:
-                    missed.append(line.name)
+            try:
+                for line in ROWS[name](bench):
+                    print(line, flush=True)
+                    if not line.is_met:
+                        missed.append(line.name)
+            except Exception:
+                traceback.print_exc()
+                missed.append(f"{name} (it failed)")
     finally:
         bench.close()
     if missed:

@@ -27,11 +27,12 @@ def cpu_seconds(pids: list[int]) -> float:
 
 
 def pss_bytes(pid: int) -> int:
-    """Give the memory of a process, what it shares counted in part."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * 1024
-    return 0
+    """Give the memory of a process, what it shares counted in part; one that has ended has none."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except ProcessLookupError:
+        return 0
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
 def name_of(pid: int) -> str:

@@ -1,11 +1,9 @@
 """A whole Trainyard of its own, started as `make run` starts it, and used as its users do."""
 
 import http.client
-import http.cookiejar
 import io
 import json
 import os
-import re
 import secrets
 import signal
 import socket
@@ -35,11 +33,9 @@ class Site:
         self.home = home
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._password = secrets.token_urlsafe(12)
         self._launcher: subprocess.Popen[bytes] | None = None
         self._connection: http.client.HTTPConnection | None = None
         self._token = ""
-        self._cookie = ""
 
     @property
     def pid(self) -> int:
@@ -121,7 +117,7 @@ class Site:
         return connect(
             self.watching_url(number, **offsets),
             origin=Origin(self.url),
-            additional_headers={"Cookie": self.cookie},
+            additional_headers={"Authorization": f"Bearer {self.token}"},
             compression=None,
             max_size=None,
         )
@@ -145,32 +141,10 @@ class Site:
             self._token = said.stdout.split()[-1]
         return self._token
 
-    @property
-    def cookie(self) -> str:
-        """The session of a logged-in browser."""
-        if not self._cookie:
-            self._cookie = self._log_in()
-        return self._cookie
-
     def python(self) -> str:
         """Give the Python of the environment that runs have, for the same without Trainyard."""
         found = sorted((self.home / "environments").glob("*/bin/python"))
         return str(found[0])
-
-    def _log_in(self) -> str:
-        jar = http.cookiejar.CookieJar()
-        browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar))
-        page = browser.open(f"{self.url}/login/").read().decode()
-        found = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)
-        if not found:
-            raise RuntimeError("The log-in page has no form.")
-        form = {
-            "csrfmiddlewaretoken": found[1],
-            "username": "admin",
-            "password": self._password,
-        }
-        browser.open(f"{self.url}/login/", urllib.parse.urlencode(form).encode())
-        return "; ".join(f"{cookie.name}={cookie.value}" for cookie in jar)
 
     def _is_healthy(self) -> bool:
         if self._launcher is None or self._launcher.poll() is not None:
@@ -188,7 +162,7 @@ class Site:
         return others | {
             "TRAINYARD_HOME": str(self.home),
             "TRAINYARD_PORT": str(self.port),
-            "TRAINYARD_ADMIN_PASSWORD": self._password,
+            "TRAINYARD_ADMIN_PASSWORD": secrets.token_urlsafe(12),
             "DJANGO_SETTINGS_MODULE": "config.settings",
         }
 

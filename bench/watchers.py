@@ -14,7 +14,7 @@ async def watch(url: str, lines: int) -> int:
     async with connect(
         url,
         origin=Origin(os.environ["ORIGIN"]),
-        additional_headers={"Cookie": os.environ["COOKIE"]},
+        additional_headers={"Authorization": f"Bearer {os.environ['TOKEN']}"},
         compression=None,
         max_size=None,
     ) as socket:

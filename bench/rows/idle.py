@@ -48,7 +48,7 @@ def measure(bench: Bench) -> Iterator[Line]:
     site.start()
     site.wait(site.submit("hello"))
     site.watch(1, worker_0=0).close()
-    for page in ("/", "/t/default/runs/", "/t/default/runs/1/"):
+    for page in ("/login/", "/api/v1/teams/default/runs", "/api/v1/openapi.json"):
         site.fetch("GET", page)
     time.sleep(SETTLE_SECONDS)
     pids = procfs.tree(site.pid)

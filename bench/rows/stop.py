@@ -8,13 +8,13 @@ from bench.bench import Bench
 from bench.measure import Line, median_of
 
 TIMES = 5
-GRACE_SECONDS = 2.0
+GRACE_SECONDS = 2
 
 
 def measure(bench: Bench) -> Iterator[Line]:
     site = bench.site
 
-    def canceled(ignores: int, grace: float) -> float:
+    def canceled(ignores: int, grace: int) -> float:
         number = site.submit("sleeper", "--ignore", str(ignores), grace_seconds=grace)
         with site.watch(number, worker_0=0) as socket:
             while "ready" not in str(socket.recv()):

@@ -24,7 +24,7 @@ def measure(bench: Bench) -> Iterator[Line]:
             [sys.executable, "-m", "bench.watchers", site.watching_url(number, worker_0=0)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=os.environ | {"COOKIE": site.cookie, "ORIGIN": site.url},
+            env=os.environ | {"TOKEN": site.token, "ORIGIN": site.url},
             text=True,
         )
         asked = json.dumps({"viewers": viewers, "lines": RATE * SECONDS})
