@@ -19,7 +19,7 @@ ROWS = """[...document.querySelectorAll(".log-row")].map(row => [
 ])"""
 STYLES = "".join(
     f'<link rel="stylesheet" href="/static/css/{name}.css">'
-    for name in ("tokens", "base", "layout", "components", "forms", "log")
+    for name in ("tokens", "base", "components", "buttons", "forms", "log")
 )
 TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 

@@ -16,7 +16,7 @@ from tests.runs.log_pages import SITE, serve_static
 __all__ = ["chromium", "tab"]
 pytestmark = pytest.mark.browser
 
-SHEETS = ("tokens", "base", "layout", "components", "forms", "charts")
+SHEETS = ("tokens", "base", "components", "buttons", "forms", "charts")
 Value = float | str
 
 
