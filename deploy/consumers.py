@@ -10,7 +10,7 @@ from deploy.selectors import living_replicas, service_of
 from runs.consumers import Receive, Scope, Send, watch
 from runs.events import group_of_service
 from runs.live import Message, Subject
-from runs.logs import Log
+from runs.logs_watched import WatchedLog
 from workspace.selectors import team_for
 
 
@@ -40,9 +40,8 @@ class ServiceSubject:
             }
         ]
 
-    def logs(self) -> dict[str, Log]:
-        service = Service.objects.get(pk=self.service_id)
-        return {name: watched.log for name, watched in logs_of_service(service).items()}
+    def logs(self) -> dict[str, WatchedLog]:
+        return logs_of_service(Service.objects.get(pk=self.service_id))
 
 
 async def watch_service(scope: Scope, receive: Receive, send: Send) -> None:

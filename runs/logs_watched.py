@@ -24,9 +24,11 @@ class WatchedLog:
 
 def logs_of_group(group: ProcessGroup) -> dict[str, WatchedLog]:
     """Give the logs of a group's processes, by their names."""
+    is_gone = group.removed_at is not None
     return {
         process.name: WatchedLog(
-            log_of(group.label, process.name), is_final=process.collected_at is not None
+            log_of(group.label, process.name),
+            is_final=is_gone or process.collected_at is not None,
         )
         for process in group.processes.all()
     }

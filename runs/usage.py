@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.utils import timezone
 
 from runs.models import Process, UsageSample
@@ -65,6 +66,18 @@ def series(process: Process, max_points: int) -> list[UsageSample]:
     samples = list(UsageSample.objects.filter(process=process).order_by("at", "pk"))
     step = max(math.ceil(len(samples) / max_points), 1)
     return samples[::-1][::step][::-1]
+
+
+def newest(processes: QuerySet[Process]) -> list[tuple[Process, UsageSample]]:
+    """Give the last sample of each process that has any."""
+    latest = UsageSample.objects.filter(process=OuterRef("pk")).order_by("-at", "-pk").values("pk")
+    sampled = {
+        process: process.newest
+        for process in processes.annotate(newest=Subquery(latest[:1]))
+        if process.newest is not None
+    }
+    samples = UsageSample.objects.in_bulk(list(sampled.values()))
+    return [(process, samples[pk]) for process, pk in sampled.items() if pk in samples]
 
 
 def message(sample: UsageSample) -> dict[str, Any]:
