@@ -132,6 +132,11 @@ function wireHtmx() {
   });
 }
 
+// On a narrow screen the tab that is open may lie outside the row.
+document
+  .querySelector(".tabs [aria-current]")
+  ?.scrollIntoView({ block: "nearest", inline: "center", behavior: "instant" });
+
 wireTheme();
 wireMenus();
 wireConfirmations();
