@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import mimetypes
 import re
 import tarfile
 import zipfile
@@ -19,6 +20,7 @@ from runs.files import StoredFile
 
 PIECE = 1024 * 1024
 RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
+PICTURES = {"image/png", "image/jpeg", "image/gif", "image/webp"}
 HARMLESS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "sandbox; default-src 'none'",
@@ -35,7 +37,7 @@ def file_answer(request: HttpRequest, file: StoredFile) -> HttpResponseBase:
     start, end = found
     is_part = (start, end) != (0, size)
     answer = streamed(
-        request, _pieces(file.location, start, end), "application/octet-stream", end - start
+        request, _pieces(file.location, start, end), _content_type(file.path), end - start
     )
     answer["Accept-Ranges"] = "bytes"
     answer["Content-Disposition"] = _attachment(file.location.name)
@@ -76,6 +78,12 @@ def streamed(
 async def _from_thread(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
     while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
         yield piece
+
+
+def _content_type(path: str) -> str:
+    """Tell pictures, which pages show, from what is only ever saved."""
+    kind = mimetypes.guess_type(path)[0] or ""
+    return kind if kind in PICTURES else "application/octet-stream"
 
 
 def _attachment(name: str) -> str:

@@ -28,7 +28,11 @@ def running(team: Team, *names: str, state: ProcessState = ProcessState.RUNNING)
     group = make_group(run, *names, state=state)
     group.channel = group_of_run(run.pk)
     group.save()
-    return ProcessGroup.objects.select_related("run").prefetch_related("processes").get(pk=group.pk)
+    return (
+        ProcessGroup.objects.select_related("run", "team")
+        .prefetch_related("processes")
+        .get(pk=group.pk)
+    )
 
 
 def process_of(group: ProcessGroup, name: str = "worker-0") -> Process:

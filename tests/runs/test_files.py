@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from django.test import Client
+from django.test import AsyncClient, Client
 
 from runs import files
 from runs.files import file_of, files_of, logs_folder, outputs_of
@@ -233,6 +233,24 @@ def test_a_file_is_served_as_a_download_that_no_browser_runs(
     assert answer["Content-Disposition"].startswith("attachment")
     assert answer["X-Content-Type-Options"] == "nosniff"
     assert "sandbox" in answer["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("x.png", "image/png"),
+        ("x.svg", "application/octet-stream"),
+        ("x.html", "application/octet-stream"),
+    ],
+)
+async def test_only_pictures_that_hold_no_program_keep_their_type(
+    group: ProcessGroup, async_client: AsyncClient, vera: Any, name: str, kind: str
+) -> None:
+    await send_output(process_of(group), f"outputs/{name}", b"x")
+    headers = await in_database(bearer, vera)
+    address = f"/api/v1/teams/{group.team.slug}/runs/{run_of(group).number}/files/outputs/{name}"
+    answer = await async_client.get(address, headers=headers)
+    assert answer["Content-Type"] == kind
 
 
 @pytest.mark.parametrize(

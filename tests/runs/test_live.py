@@ -20,7 +20,7 @@ from runs.logs import build_log_of, log_of
 from runs.metrics_jobs import finish_metrics
 from runs.models import ProcessGroup, Run
 from runs.processes import in_database
-from tests.factories import make_token
+from tests.factories import make_environment, make_token
 from tests.runs.runner_calls import Runner, database_threads, process_of, running
 from workspace.models import ApiToken, EnvironmentState, Membership, Team
 from workspace.services import remove_member
