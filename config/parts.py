@@ -12,6 +12,7 @@ from config.processes import Part
 
 WORKERS = 2
 WEB_PATIENCE_SECONDS = 3
+KEEP_ALIVE_SECONDS = 75
 
 
 def parts_of(listener: socket) -> list[Part]:
@@ -77,6 +78,7 @@ def run_web(listener: socket) -> None:
         access_log=False,
         log_config=None,
         timeout_graceful_shutdown=WEB_PATIENCE_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
     Server(config).run(sockets=[listener])
 

@@ -54,7 +54,7 @@ class Launched:
     def parts(self) -> dict[str, int]:
         """Give the process ids of the parts by their names."""
         found = {}
-        for pid in _children_of(self.process.pid):
+        for pid in children_of(self.process.pid):
             name = Path(f"/proc/{pid}/comm").read_text().strip()
             found[name.removeprefix("ty:")] = pid
         return found
@@ -66,7 +66,7 @@ class Launched:
             self.process.wait()
 
 
-def _children_of(pid: int) -> list[int]:
+def children_of(pid: int) -> list[int]:
     listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     return [int(child) for child in listed.split()]
 

@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -12,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.config.launched import Launched, is_alive
+from tests.config.launched import CLEAN, ROOT, Launched, children_of, is_alive
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.engine
@@ -98,6 +100,39 @@ def test_each_part_may_be_killed_and_comes_back(start: Start, port: int) -> None
     wait_for(lambda: set(launched.parts()) == set(before), "the return of all parts")
     assert not set(launched.parts().values()) & set(before.values())
     wait_until_well(port)
+
+
+def begin_a_long_job(launched: Launched) -> tuple[int, int]:
+    """Give the worker that took the job, and the process that does it."""
+    enqueue = "import time, django_rq; django_rq.get_queue().enqueue(time.sleep, 600)"
+    subprocess.run(
+        [sys.executable, "manage.py", "shell", "--no-imports", "-c", enqueue],
+        cwd=ROOT,
+        env={**CLEAN, "TRAINYARD_HOME": launched.home},
+        check=True,
+    )
+    workers = [pid for name, pid in launched.parts().items() if name.startswith("worker")]
+    return wait_for(
+        lambda: next(((pid, child) for pid in workers for child in children_of(pid)), None),
+        "the start of the job",
+    )
+
+
+def test_a_job_dies_with_its_worker(start: Start, port: int) -> None:
+    launched = start()
+    wait_until_well(port)
+    worker, job = begin_a_long_job(launched)
+    os.kill(worker, signal.SIGKILL)
+    wait_for(lambda: not is_alive(job), "the end of the job")
+
+
+def test_a_job_that_takes_long_does_not_hold_up_a_stop(start: Start, port: int) -> None:
+    launched = start()
+    wait_until_well(port)
+    worker, job = begin_a_long_job(launched)
+    assert launched.stop() == 0
+    assert not is_alive(worker)
+    assert not is_alive(job)
 
 
 def test_a_start_after_everything_was_killed_at_once_is_a_start_like_any(
