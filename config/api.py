@@ -1,8 +1,5 @@
 """The REST API: its callers, its routers and the one form that its errors have."""
 
-import logging
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 from django.core.signals import got_request_exception
@@ -35,12 +32,7 @@ api = NinjaAPI(
     urls_namespace="api",
 )
 for module in ROUTERS:
-    if not find_spec(module):
-        continue
-    try:
-        api.add_router("", import_module(module).router)
-    except ModuleNotFoundError as missing:
-        logger.warning("%s: %s", module, missing)
+    api.add_router("", f"{module}.router")
 
 
 @api.exception_handler(DomainError)
