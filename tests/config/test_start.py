@@ -1,7 +1,9 @@
 """The whole product, started as a person starts it."""
 
+import gzip
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -80,6 +82,26 @@ def test_one_command_starts_everything_and_one_signal_stops_it(start: Start, por
     wait_until_well(port)
     assert "one-time password" not in again.said
     assert again.stop() == 0
+
+
+def test_static_files_have_names_that_may_be_kept_for_ever(start: Start, port: int) -> None:
+    launched = start()
+    wait_until_well(port)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/login/") as page:
+        found = re.search(r'src="(/static/js/app[^"]+)"', page.read().decode())
+    assert found is not None
+
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}{found.group(1)}", headers={"Accept-Encoding": "gzip"}
+    )
+    with urllib.request.urlopen(request) as answer:  # noqa: S310 (our own address)
+        script = gzip.decompress(answer.read()).decode()
+
+    assert answer.headers["Content-Encoding"] == "gzip"
+    assert answer.headers["Content-Type"].startswith("text/javascript")
+    assert "immutable" in answer.headers["Cache-Control"]
+    assert re.search(r'from "\./\w+\.[0-9a-f]{12}\.js"', script)
+    assert "Warning" not in launched.said
 
 
 def test_the_launcher_has_no_thread_that_a_fork_would_lose(start: Start, port: int) -> None:
