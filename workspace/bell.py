@@ -2,25 +2,19 @@
 
 import logging
 import time
-from functools import cache
 
-from django.conf import settings
-from redis import Redis
 from redis.exceptions import RedisError
+
+from workspace import broker
 
 KEY = "trainyard:bell"
 log = logging.getLogger(__name__)
 
 
-@cache
-def _broker() -> Redis:
-    return Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2, socket_timeout=5)
-
-
 def ring() -> None:
     """Wake the supervisor. A broker that is down costs a second's delay and nothing else."""
     try:
-        with _broker().pipeline(transaction=False) as pipe:
+        with broker.connection().pipeline(transaction=False) as pipe:
             pipe.lpush(KEY, 1)
             pipe.ltrim(KEY, 0, 0)
             pipe.execute()
@@ -31,6 +25,6 @@ def ring() -> None:
 def wait(seconds: float) -> None:
     """Return when the bell is rung, or after `seconds`."""
     try:
-        _broker().brpop([KEY], timeout=seconds)
+        broker.connection().brpop([KEY], timeout=seconds)
     except RedisError:
         time.sleep(min(seconds, 0.5))
