@@ -1,5 +1,6 @@
 """The REST API: its callers, its routers and the one form that its errors have."""
 
+import logging
 from typing import Any
 
 from django.core.signals import got_request_exception
