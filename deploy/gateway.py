@@ -7,18 +7,18 @@ choice of a replica, and the copying of bytes.
 import asyncio
 import logging
 import re
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
+from functools import lru_cache
 from typing import Any
-from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
 from django.conf import settings
 
 from deploy.access import Access, unknown
+from deploy.deadlines import Deadlines
 from deploy.errors import GatewayError
 from deploy.models import ServiceState
-from deploy.routes import Address, Name, Route, Routes
+from deploy.routes import Name, Route, Routes
 from deploy.upstream import Connection, Died, Garbled, Pool, Refused, Upstream
 
 Scope = dict[str, Any]
@@ -50,50 +50,43 @@ NOT_PASSED_ON = {
     b"transfer-encoding",
     b"upgrade",
 }
-NOT_PASSED_BACK = {
-    b"connection",
-    b"date",
-    b"keep-alive",
-    b"proxy-authenticate",
-    b"server",
-    b"set-cookie",
-    b"te",
-    b"trailer",
-    b"transfer-encoding",
-    b"upgrade",
-}
 log = logging.getLogger(__name__)
+
+
+class CutShort(Exception):
+    """The rest of an answer will not come, and the client has a part of it already."""
+
+
+class ClientGone(Exception):
+    """The client went away before it had sent everything."""
 
 
 class Request:
     """A request on its way to some replica; `target` is empty for a model's predict path."""
 
-    __slots__ = ("body", "headers", "method", "target")
+    __slots__ = ("body", "has_begun", "headers", "method", "target")
 
-    def __init__(self, method: str, target: bytes, headers: Headers, body: bytes) -> None:
+    def __init__(self, method: str, target: bytes, headers: Headers) -> None:
         self.method = method
         self.target = target
         self.headers = headers
-        self.body = body
+        self.body: bytes | None = None
+        self.has_begun = False
 
-    def bytes_for(self, address: Address) -> bytes:
-        target = self.target or f"/v1/models/{quote(address.model, safe='')}:predict".encode()
-        lines = [
-            b"%s %s HTTP/1.1\r\nhost: %s:%d\r\ncontent-length: %d\r\n"
-            % (
-                self.method.encode(),
-                target,
-                address.host.encode(),
-                address.port,
-                len(self.body),
-            )
+    def bytes_for(self, upstream: Upstream) -> bytes:
+        body = self.body or b""
+        parts = [
+            self.method.encode(),
+            b" ",
+            self.target or upstream.score_target,
+            upstream.host_line,
+            b"content-length: %d\r\n" % len(body),
         ]
-        lines += [
-            b"%s: %s\r\n" % (name, value)
-            for name, value in self.headers
-            if name not in NOT_PASSED_ON
-        ]
-        return b"".join([*lines, b"\r\n", self.body])
+        for name, value in self.headers:
+            if name not in NOT_PASSED_ON:
+                parts += (name, b": ", value, b"\r\n")
+        parts += (b"\r\n", body)
+        return b"".join(parts)
 
 
 class Gateway:
@@ -103,63 +96,68 @@ class Gateway:
         self.routes = Routes()
         self.access = Access()
         self.pool = Pool()
-        self.in_flight: Counter[int] = Counter()
+        self.deadlines = Deadlines()
+        self.in_flight: dict[int, int] = {}
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        name, target = _asked_for(scope)
-        if scope["method"] not in METHODS or (not target and scope["method"] != "POST"):
+        method: str = scope["method"]
+        name, target = _asked_for(scope.get("raw_path") or scope["path"].encode())
+        if method not in METHODS or (not target and method != "POST"):
             allowed = b"GET, OPTIONS, POST" if target else b"POST"
             raise GatewayError(405, "This path does not know that method", {b"allow": allowed})
+        headers = scope["headers"]
         route = await self.access.check(
-            name,
-            await self.routes.find(name),
-            _bearer(scope["headers"]),
-            scores=scope["method"] == "POST",
+            name, await self.routes.find(name), _bearer(headers), scores=method == "POST"
         )
-        if self.in_flight[route.service_id] >= MOST_IN_FLIGHT:
-            raise GatewayError(
-                429,
-                f"{MOST_IN_FLIGHT} requests to this service are being answered already",
-                {b"retry-after": RETRY_SECONDS},
-            )
-        self.in_flight[route.service_id] += 1
-        try:
-            body = await _read_body(receive)
-            request = Request(scope["method"], target, scope["headers"], body)
-            await self._pass_on(route, request, send)
-        finally:
-            self.in_flight[route.service_id] -= 1
+        await self._within_limits(route, Request(method, target, headers), receive, send)
 
     async def score(self, name: Name, body: bytes) -> tuple[int, bytes]:
         """Score for a page whose user was checked already; give the status and the answer."""
         route = await self.routes.find(name)
         if route is None:
             raise unknown(name)
-        if len(body) > settings.TRAINYARD_SCORE_MAX_BYTES:
-            raise too_large()
         pieces: list[bytes] = []
         status = 0
+
+        async def give() -> dict[str, Any]:
+            return {"type": "http.request", "body": body}
 
         async def keep(message: dict[str, Any]) -> None:
             nonlocal status
             status = message.get("status", status)
             pieces.append(message.get("body", b""))
 
-        await self._pass_on(route, Request("POST", b"", [], body), keep)
+        try:
+            await self._within_limits(route, Request("POST", b"", []), give, keep)
+        except CutShort as error:
+            raise GatewayError(502, f"The answer was cut short: {error}") from error
         return status, b"".join(pieces)
 
-    async def _pass_on(self, route: Route, request: Request, send: Send) -> None:
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS) as limit:
-                await self._try_each(route, request, send)
-        except TimeoutError:
-            if not limit.expired():
-                raise
+    async def _within_limits(
+        self, route: Route, request: Request, receive: Receive, send: Send
+    ) -> None:
+        """Answer within the limits of time, and of how many a service may have at once."""
+        at_once = self.in_flight.get(route.service_id, 0)
+        if at_once >= MOST_IN_FLIGHT:
             raise GatewayError(
-                504, f"The model did not answer within {ANSWER_SECONDS:.0f} s"
-            ) from None
+                429,
+                f"{MOST_IN_FLIGHT} requests to this service are being answered already",
+                {b"retry-after": RETRY_SECONDS},
+            )
+        self.in_flight[route.service_id] = at_once + 1
+        task = self.deadlines.begin(ANSWER_SECONDS)
+        try:
+            request.body = await _read_body(receive)
+            await self._pass_on(route, request, send)
+        except asyncio.CancelledError:
+            if not self.deadlines.has_expired(task):
+                raise
+            raise _too_late(request) from None
+        finally:
+            self.deadlines.end(task)
+            self.in_flight[route.service_id] -= 1
 
-    async def _try_each(self, route: Route, request: Request, send: Send) -> None:
+    async def _pass_on(self, route: Route, request: Request, send: Send) -> None:
         if not route.replicas:
             raise _not_ready(route)
         may_repeat = True
@@ -167,7 +165,7 @@ class Gateway:
             upstream.in_flight += 1
             try:
                 connection = await _begin(upstream, request)
-                await _pass_back(upstream, connection, send)
+                await _pass_back(upstream, connection, request, send)
                 return
             except Refused:
                 upstream.leave_out()
@@ -177,6 +175,8 @@ class Gateway:
                 if not may_repeat:
                     break
                 may_repeat = False
+            except Garbled as error:
+                raise GatewayError(502, "The model server's answer is no HTTP") from error
             finally:
                 upstream.in_flight -= 1
         raise GatewayError(
@@ -192,49 +192,55 @@ async def _begin(upstream: Upstream, request: Request) -> Connection:
     A kept connection that the model server has just closed is no sign of trouble: the request is
     sent once more on a new one.
     """
-    content = request.bytes_for(upstream.address)
-    connection, was_used = await upstream.connect()
-    try:
+    content = request.bytes_for(upstream)
+    connection = upstream.idle_connection()
+    if connection is not None:
         try:
-            connection.send(content)
-            await connection.head()
+            return await _exchange(connection, content)
         except Died:
-            if not was_used or connection.has_answered:
+            if connection.has_answered:
                 raise
-            connection, _ = await upstream.connect(fresh=True)
-            connection.send(content)
-            await connection.head()
-    except Garbled as error:
-        connection.close()
-        raise GatewayError(502, "The model server's answer is no HTTP") from error
+    return await _exchange(await upstream.connect(), content)
+
+
+async def _exchange(connection: Connection, content: bytes) -> Connection:
+    try:
+        connection.send(content)
+        await connection.head()
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-class CutShort(Exception):
-    """The model server died amid its answer, of which the client has a part already."""
-
-
-async def _pass_back(upstream: Upstream, connection: Connection, send: Send) -> None:
+async def _pass_back(
+    upstream: Upstream, connection: Connection, request: Request, send: Send
+) -> None:
     try:
         piece = await connection.piece()
-        headers = [header for header in connection.headers if header[0] not in NOT_PASSED_BACK]
-        await send({"type": "http.response.start", "status": connection.status, "headers": headers})
-        try:
-            while not connection.is_complete:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-                piece = await connection.piece()
-        except (Died, Garbled) as error:
-            raise CutShort from error
+        request.has_begun = True
+        await send(
+            {
+                "type": "http.response.start",
+                "status": connection.status,
+                "headers": connection.headers,
+            }
+        )
+        while not connection.is_complete:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            piece = await connection.piece()
         await send({"type": "http.response.body", "body": piece})
+    except (Died, Garbled) as error:
+        if request.has_begun:
+            raise CutShort("a replica died amid it") from error
+        raise
     finally:
         upstream.give_back(connection)
 
 
-def _asked_for(scope: Scope) -> tuple[Name, bytes]:
-    path: bytes = scope.get("raw_path") or scope["path"].encode()
+@lru_cache(maxsize=1024)
+def _asked_for(path: bytes) -> tuple[Name, bytes]:
+    """Read a path: the service, and the path at its model server (none for scoring)."""
     found = SCORE.fullmatch(path)
     if found:
         return Name(found[1].decode("latin-1"), found[2].decode("latin-1")), b""
@@ -253,18 +259,6 @@ def _bearer(headers: Headers) -> str:
 
 
 async def _read_body(receive: Receive) -> bytes:
-    try:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            return await _whole_body(receive)
-    except TimeoutError:
-        raise GatewayError(
-            408,
-            f"The request's body did not arrive within {ANSWER_SECONDS:.0f} s",
-            {b"connection": b"close"},
-        ) from None
-
-
-async def _whole_body(receive: Receive) -> bytes:
     limit: int = settings.TRAINYARD_SCORE_MAX_BYTES
     pieces: list[bytes] = []
     size = 0
@@ -278,7 +272,7 @@ async def _whole_body(receive: Receive) -> bytes:
         size += len(piece)
         if size > limit:
             await _drain(receive, has_more=has_more, most=DRAIN_TIMES * limit)
-            raise too_large()
+            raise _too_large(limit)
         pieces.append(piece)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -295,18 +289,25 @@ async def _drain(receive: Receive, *, has_more: bool, most: int) -> None:
         return
 
 
-class ClientGone(Exception):
-    """The client went away before it had sent everything."""
-
-
-def too_large() -> GatewayError:
-    limit = settings.TRAINYARD_SCORE_MAX_BYTES
+def _too_large(limit: int) -> GatewayError:
     return GatewayError(
         413,
         f"The request's body has more than the {limit:,} bytes allowed; send fewer instances at a"
         " time",
         {b"connection": b"close"},
     )
+
+
+def _too_late(request: Request) -> Exception:
+    if request.body is None:
+        return GatewayError(
+            408,
+            f"The request's body did not arrive within {ANSWER_SECONDS:.0f} s",
+            {b"connection": b"close"},
+        )
+    if request.has_begun:
+        return CutShort(f"it was not over within {ANSWER_SECONDS:.0f} s")
+    return GatewayError(504, f"The model did not answer within {ANSWER_SECONDS:.0f} s")
 
 
 def _not_ready(route: Route) -> GatewayError:
@@ -334,30 +335,20 @@ def gateway() -> Gateway:
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer one request."""
-    has_begun = False
-
-    async def watched(message: dict[str, Any]) -> None:
-        nonlocal has_begun
-        has_begun = True
-        await send(message)
-
     try:
-        await gateway().answer(scope, receive, watched)
+        await gateway().answer(scope, receive, send)
     except GatewayError as error:
-        if has_begun:
-            log.warning("An answer had to be cut short: %s", error)
-        else:
-            await _refuse(send, error)
-    except CutShort:
+        await _refuse(send, error)
+    except CutShort as error:
         # Ending without the rest makes the server close the connection, so the client knows.
-        log.warning("A replica died amid its answer to %s", scope["path"])
+        log.warning("The answer to %s was cut short: %s", scope["path"], error)
     except ClientGone:
         return
 
 
 async def _refuse(send: Send, error: GatewayError) -> None:
     body = error.body
-    headers: Sequence[tuple[bytes, bytes]] = [
+    headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
         *error.headers.items(),

@@ -5,11 +5,25 @@ import random
 import time
 from collections import deque
 from collections.abc import Sequence
+from urllib.parse import quote
 
 import httptools
 
 from deploy.routes import Address
 
+# What is between two neighbours only, and what the web server says of itself.
+NOT_PASSED_BACK = {
+    b"connection",
+    b"date",
+    b"keep-alive",
+    b"proxy-authenticate",
+    b"server",
+    b"set-cookie",
+    b"te",
+    b"trailer",
+    b"transfer-encoding",
+    b"upgrade",
+}
 CONNECT_SECONDS = 2.0
 LEFT_OUT_SECONDS = 1.0
 MOST_IDLE = 64
@@ -56,7 +70,6 @@ class Connection(asyncio.Protocol):
         """Start an exchange."""
         if self._transport is None or not self.is_open:
             raise Died
-        self._parser = httptools.HttpResponseParser(self)
         self.headers = []
         self._pieces = []
         self._held = 0
@@ -124,7 +137,9 @@ class Connection(asyncio.Protocol):
     # What the parser calls
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value))
+        lower = name.lower()
+        if lower not in NOT_PASSED_BACK:
+            self.headers.append((lower, value))
 
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()
@@ -148,18 +163,24 @@ class Upstream:
 
     def __init__(self, address: Address) -> None:
         self.address = address
+        self.score_target = f"/v1/models/{quote(address.model, safe='')}:predict".encode()
+        self.host_line = f" HTTP/1.1\r\nhost: {address.host}:{address.port}\r\n".encode()
         self.in_flight = 0
         self.left_out_until = 0.0
         self.used_at = time.monotonic()
         self._idle: deque[Connection] = deque()
 
-    async def connect(self, *, fresh: bool = False) -> tuple[Connection, bool]:
-        """Give a connection, and whether it was used before."""
-        while self._idle and not fresh:
+    def idle_connection(self) -> Connection | None:
+        """Give a connection that was used before, if one is free."""
+        while self._idle:
             kept = self._idle.pop()
             if kept.is_open and time.monotonic() - kept.idle_since < IDLE_SECONDS:
-                return kept, True
+                return kept
             kept.close()
+        return None
+
+    async def connect(self) -> Connection:
+        """Give a new connection."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
@@ -168,7 +189,7 @@ class Upstream:
                 )
         except OSError as error:  # TimeoutError is one
             raise Refused(str(error)) from error
-        return connection, False
+        return connection
 
     def give_back(self, connection: Connection) -> None:
         """Keep a connection for the next request if its exchange ended well."""
