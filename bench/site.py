@@ -91,17 +91,16 @@ class Site:
         number: int = self.call("POST", "/runs", form, kind)["number"]
         return number
 
-    def wait(self, number: int, *, to_end_as: str = "Completed") -> dict[str, Any]:
-        run: dict[str, Any] = {}
-
-        def is_over() -> bool:
-            run.update(self.call("GET", f"/runs/{number}"))
-            return run["status"] in OVER
-
-        until(is_over, f"run {number} is over", RUN_SECONDS, every=0.02)
-        if run["status"] != to_end_as:
-            raise RuntimeError(f"Run {number} ended {run['status']}: {run['end_detail']}")
-        return run
+    def wait(self, number: int, *, to_end_as: str = "Completed") -> None:
+        """Return when a run is over; how it ended must be as expected."""
+        with self.watch(number) as socket:
+            status = ""
+            while status not in OVER:
+                message = json.loads(socket.recv(timeout=RUN_SECONDS))
+                status = message["status"] if message["type"] == "run.status" else status
+        if status != to_end_as:
+            run = self.call("GET", f"/runs/{number}")
+            raise RuntimeError(f"Run {number} ended {status}: {run['end_detail']}")
 
     def log(self, number: int) -> bytes:
         """Give the whole log of a run of one process."""
