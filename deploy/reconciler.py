@@ -90,11 +90,28 @@ class ServiceReconciler:
         if len(ready) >= current.replica_count:
             for replica in older:
                 self._keeper.stop(replica)
-        # One that failed is replaced once it is tidied away, when what it did is known.
-        failed = living_replicas(service).filter(revision=current, has_failed=True).count()
-        return self._start_missing(current, current.replica_count - len(mine) - failed)
+        if current.failure:
+            self._keep_serving(service, current)
+        return self._start_missing(current, mine)
 
-    def _start_missing(self, revision: Revision, missing: int) -> Hindrance:
+    def _keep_serving(self, service: Service, failed: Revision) -> None:
+        """While the current revision cannot serve, keep up the last one that could."""
+        earlier = revisions_of(service).filter(number__lt=failed.number, failure="")
+        last = earlier.exclude(replicas__ready_at=None).first()
+        if last is not None:
+            self._start_missing(
+                last,
+                [
+                    replica
+                    for replica in living_replicas(service).filter(revision=last)
+                    if replica.state != ReplicaState.STOPPING
+                ],
+            )
+
+    def _start_missing(self, revision: Revision, there: Sequence[Replica]) -> Hindrance:
+        # One that failed is replaced once it is tidied away, when what it did is known.
+        failed = living_replicas(revision.service).filter(revision=revision, has_failed=True)
+        missing = revision.replica_count - len(there) - failed.count()
         if missing <= 0 or revision.failure:
             return Hindrance()
         if revision.retry_at and timezone.now() < revision.retry_at:

@@ -165,6 +165,18 @@ def test_a_bad_new_version_leaves_the_old_one_serving(
     stage.wait_for_state(service, ServiceState.UNHEALTHY)
     assert "Revision 2 failed; the one before it still serves." in service.state_reason
     assert score(service, key)[1]["predictions"][0] == "model 1"
+    old = living_replicas(service).get()
+    os.kill(pid_of(old), signal.SIGKILL)
+    stage.wait(
+        lambda: (
+            living_replicas(service)
+            .exclude(pk=old.pk)
+            .filter(state=ReplicaState.READY, revision__number=1)
+            .exists()
+        ),
+        service,
+    )
+    assert score(service, key)[1]["predictions"][0] == "model 1"
 
 
 def test_replicas_are_added_and_taken_away(stage: Stage, register: RegisterModel) -> None:
