@@ -127,7 +127,14 @@ TEMPLATES = [
 
 DATABASES = {"default": database.settings_from(environment.text("DATABASE_URL"), TRAINYARD_HOME)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-RQ_QUEUES = {"default": {"URL": REDIS_URL, "DEFAULT_TIMEOUT": 3600}}
+BROKER_PATIENCE = {"socket_connect_timeout": 2, "socket_timeout": 2}
+RQ_QUEUES = {
+    "default": {
+        "URL": REDIS_URL,
+        "DEFAULT_TIMEOUT": 3600,
+        "REDIS_CLIENT_KWARGS": BROKER_PATIENCE,
+    }
+}
 RQ = {"WORKER_CLASS": "config.worker.Worker"}
 CHANNEL_PREFIX = "trainyard"
 CHANNEL_LAYERS = {

@@ -50,7 +50,8 @@ def nudge(group: str, what: str, process: str = "") -> None:
     channel = f"{settings.CHANNEL_PREFIX}__group__{group}"
     message = layer.serialize({"type": "nudge", "what": what, "process": process})
     try:
-        broker.connection().publish(channel, message)
+        with broker.asked() as asked:
+            asked.publish(channel, message)
     except RedisError as error:
         log.warning("Watchers of %s could not be nudged: %s", group, error)
 

@@ -1,6 +1,7 @@
 """What the runner's endpoints remember between requests; all of it may be lost."""
 
 import asyncio
+import logging
 import time
 from weakref import WeakKeyDictionary
 
@@ -17,6 +18,7 @@ NOTE_EVERY = 5.0
 NUDGE_PATIENCE = 2.0
 
 Nudge = tuple[str, str, str]
+log = logging.getLogger(__name__)
 
 
 class State:
@@ -59,7 +61,10 @@ def state() -> State:
 
 async def _nudge(nudge: Nudge) -> None:
     # A broker that hangs must not hold the nudges of tomorrow.
-    await asyncio.wait_for(anudge(*nudge), NUDGE_PATIENCE)
+    try:
+        await asyncio.wait_for(anudge(*nudge), NUDGE_PATIENCE)
+    except TimeoutError:
+        log.warning("Watchers of %s could not be nudged: the broker does not answer.", nudge[0])
 
 
 async def _journal(caller: Caller) -> None:

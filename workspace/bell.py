@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 def ring() -> None:
     """Wake the supervisor. A broker that is down costs a second's delay and nothing else."""
     try:
-        with broker.connection().pipeline(transaction=False) as pipe:
+        with broker.asked() as asked, asked.pipeline(transaction=False) as pipe:
             pipe.lpush(KEY, 1)
             pipe.ltrim(KEY, 0, 0)
             pipe.execute()
@@ -25,6 +25,7 @@ def ring() -> None:
 def wait(seconds: float) -> None:
     """Return when the bell is rung, or after `seconds`."""
     try:
-        broker.connection().brpop([KEY], timeout=seconds)
+        with broker.asked() as asked:
+            asked.brpop([KEY], timeout=seconds)
     except RedisError:
         time.sleep(min(seconds, 0.5))
