@@ -24,7 +24,9 @@ def product(shared_product: Product) -> Product:
 @pytest.fixture
 def fresh_product(tmp_path: Path, shared_product: Product) -> Iterator[Product]:
     """Give a product that nobody used, but for the environments that were built before."""
-    made = Product(tmp_path)
+    folder = tmp_path / "product"
+    folder.mkdir()
+    made = Product(folder)
     environments = shared_product.home / "environments"
     environments.mkdir(exist_ok=True)
     (made.home / "environments").symlink_to(environments)

@@ -101,8 +101,7 @@ class Product:
         for pid in pids:
             _kill(pid)
         self.launched.process.wait(30)
-        for pid in pids[1:]:
-            wait_for(lambda pid=pid: not is_alive(pid), "the end of the parts")
+        wait_for(lambda: not any(map(is_alive, pids)), "the end of all parts")
 
     def _parts(self) -> dict[str, int]:
         found = {}
@@ -203,6 +202,15 @@ class Product:
             assert int(answer.headers["X-Next-Offset"]) == len(whole)
             if not answer.content:
                 return whole
+
+    def wait_for_words(self, number: int, process: str = "worker-0") -> None:
+        """Wait until a process of a run printed something."""
+
+        def words() -> bytes:
+            answer = self.call("GET", f"/runs/{number}/logs/{process}")
+            return answer.content if answer.status_code == 200 else b""
+
+        wait_for(words, f"{process} of run {number} to print", 60)
 
     @contextmanager
     def watch(self, number: int, offsets: Mapping[str, int]) -> Iterator[ClientConnection]:

@@ -81,6 +81,7 @@ def test_a_run_that_waits_in_the_queue_outlives_the_loss_of_the_broker_and_its_d
 
 
 def test_runs_are_taken_on_while_the_broker_hangs(product: Product) -> None:
+    product.wait_for_end(product.submit(script("print('the environment is there')")))
     broker = product.part("broker")
     os.kill(broker, signal.SIGSTOP)
     try:
