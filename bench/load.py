@@ -33,7 +33,7 @@ def load(
 def _by_wrk(
     url: str, body: bytes, headers: Mapping[str, str], connections: int, seconds: int
 ) -> Load:
-    lines = ['wrk.method = "POST"', f"wrk.body = [[{body.decode()}]]"]
+    lines = ['wrk.method = "POST"', f"wrk.body = [==[{body.decode()}]==]"]
     lines += [f'wrk.headers["{name}"] = "{value}"' for name, value in headers.items()]
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write("\n".join(lines))
