@@ -158,7 +158,7 @@ def tab(
             **head_context(service),
             "tab": name,
             "tabs": [(key, TAB_NAMES.get(key, key.capitalize()), TABS[key]) for key in TABS],
-            "score_max_bytes": settings.TRAINYARD_SCORE_MAX_BYTES,
+            "score_max_mb": settings.TRAINYARD_SCORE_MAX_BYTES / 1000**2,
             **context,
         },
         status=status,
