@@ -6,8 +6,8 @@ from django.utils.http import content_disposition_header
 
 from models.files import FORMATS
 from models.models import ModelVersion
-from runs.downloads import streamed
 from workspace.errors import FieldError, Invalid
+from workspace.streaming import streamed
 
 
 def download(request: HttpRequest, version: ModelVersion, format: str) -> HttpResponseBase:

@@ -1,31 +1,24 @@
 """Bytes that processes wrote, as answers that no browser will run."""
 
-import asyncio
 import io
 import mimetypes
 import re
 import tarfile
 import zipfile
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, cast
 
-from django.core.handlers.asgi import ASGIRequest
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.http import content_disposition_header
 from typing_extensions import Buffer
 
 from runs.files import StoredFile
+from workspace.streaming import PIECE, streamed
 
-PIECE = 1024 * 1024
 RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 PICTURES = {"image/png", "image/jpeg", "image/gif", "image/webp"}
-HARMLESS = {
-    "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "sandbox; default-src 'none'",
-    "Cache-Control": "private, no-cache",
-}
 
 
 def file_answer(request: HttpRequest, file: StoredFile) -> HttpResponseBase:
@@ -55,29 +48,6 @@ def archive_answer(
     answer = streamed(request, pieces, f"application/{'zip' if kind == 'zip' else 'x-tar'}")
     answer["Content-Disposition"] = _attachment(f"{name}.{kind}")
     return answer
-
-
-def streamed(
-    request: HttpRequest, pieces: Iterator[bytes], content_type: str, length: int | None = None
-) -> HttpResponseBase:
-    """Give an answer made of pieces, which a thread makes where the server is asynchronous."""
-    answer: HttpResponseBase
-    if length is not None and length <= PIECE:
-        answer = HttpResponse(b"".join(pieces), content_type=content_type)
-    elif isinstance(request, ASGIRequest):
-        answer = StreamingHttpResponse(_from_thread(pieces), content_type=content_type)
-    else:
-        answer = StreamingHttpResponse(pieces, content_type=content_type)
-    if length is not None:
-        answer["Content-Length"] = str(length)
-    for header, value in HARMLESS.items():
-        answer[header] = value
-    return answer
-
-
-async def _from_thread(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-        yield piece
 
 
 def _content_type(path: str) -> str:

@@ -9,9 +9,9 @@ from django.utils.http import content_disposition_header
 from ninja import Query, Schema
 from pydantic import Field
 
-from runs.downloads import streamed
 from runs.logs import Log, LogFile
 from runs.logs_watched import WatchedLog
+from workspace.streaming import streamed
 
 PIECE = 1024 * 1024
 FURTHEST = 2**53

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
+from runs.fields import OrderedJSONField
 from runs.states import TERMINAL, EndReason, ProcessState, RunStatus
 from workspace.models import ComputeTarget, Environment, Experiment, Team
 
@@ -52,7 +53,7 @@ class Run(models.Model):
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="runs"
     )
-    config = models.JSONField()
+    config = OrderedJSONField()
     warnings = models.JSONField(default=list)
     priority = models.IntegerField(default=0)
     idempotency_key = models.CharField(max_length=100, blank=True)
