@@ -199,9 +199,8 @@ class RunReconciler:
         if alive - exited and self._is_overdue(group, grace):
             backend.kill(group.label)
         dead = [name for name in uncollected if name not in alive]
-        if not dead:
-            return False
-        return not backend.salvage(group.label, dead)
+        salvaged = not dead or not backend.salvage(group.label, dead)
+        return salvaged and len(dead) == len(uncollected)
 
     def _is_overdue(self, group: ProcessGroup, grace: timedelta) -> bool:
         asked_at = group.stop_requested_at or timezone.now()

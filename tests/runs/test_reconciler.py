@@ -146,6 +146,27 @@ def test_what_ignores_its_stop_is_killed_after_the_grace(submit: Submit, bob: Us
     assert tick(run).status == RunStatus.CANCELED
 
 
+def test_one_that_was_collected_a_moment_ago_takes_no_other_down_before_its_grace(
+    submit: Submit, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+):
+    cluster = {"type": "parameter_server", "worker_count": 1, "parameter_server_count": 1}
+    run = bring_up(submit(distributed_training=cluster))
+    worker, server = processes(run)
+    reports.process_exited(worker, exit_code=0, reason="", out_of_memory=False)
+    observe = backend.observe
+
+    def observe_after_the_worker_has_left(label: str):
+        reports.process_collected(worker)
+        backend.alive[label] = {server.name}
+        return observe(label)
+
+    monkeypatch.setattr(backend, "observe", observe_after_the_worker_has_left)
+    assert tick(run).status == RunStatus.FINALIZING
+    end(server, code=143)
+    leave(run, backend)
+    assert tick(run).status == RunStatus.COMPLETED
+
+
 def test_a_queued_run_is_canceled_at_once(submit: Submit, bob: User):
     run = submit()
     request_cancel(run, by=bob)
