@@ -13,6 +13,7 @@ async def test_a_nudge_from_code_without_a_loop_reaches_watchers_like_any_other(
     broker: Redis,
 ) -> None:
     layer = get_channel_layer()
+    assert layer is not None
     channel = await layer.new_channel()
     await layer.group_add("run-1", channel)
 
