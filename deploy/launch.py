@@ -9,6 +9,7 @@ from django.db import transaction
 from deploy.configuration import Resources, curated_version
 from deploy.models import REPLICA_ROLE, Replica, Revision
 from models.models import ModelVersion
+from models.selectors import lost_files
 from runs.capacity import free_gpus
 from runs.events import group_of_service
 from runs.models import Process, ProcessGroup
@@ -16,6 +17,7 @@ from runs.process_tokens import process_token
 from workspace.compute.base import BackendError, GroupPlan, ProcessPlan
 from workspace.compute.registry import backend_for
 from workspace.environments import EnvironmentSpec, get_or_create, serving_packages
+from workspace.errors import NotFound
 from workspace.models import Environment
 from workspace.tokens import digest_of
 
@@ -42,7 +44,13 @@ def serving_spec(version: ModelVersion, *, gpu: bool) -> EnvironmentSpec:
 
 
 def create_replica(revision: Revision, environment: Environment) -> Replica:
-    """Write a revision's next replica, with its group, process, address and command."""
+    """Write a revision's next replica, with its group, process, address and command.
+
+    Raises NotFound when files of the model are gone: a replica could only wait for them.
+    """
+    lost = lost_files(revision.model_version)
+    if lost:
+        raise NotFound(f"{lost[0]} of {revision.model_version} is gone from the storage.")
     service = revision.service
     newest = Replica.objects.filter(revision__service=service).order_by("-number").first()
     number = newest.number + 1 if newest else 0

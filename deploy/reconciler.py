@@ -21,7 +21,7 @@ from deploy.selectors import living_replicas, revisions_of
 from runs.events import group_of_service, nudge_on_commit
 from workspace.compute.base import BackendError
 from workspace.environments import enqueue_build
-from workspace.errors import Invalid
+from workspace.errors import Invalid, NotFound
 from workspace.models import Environment, EnvironmentState
 
 LINES_SHOWN = 30
@@ -119,10 +119,14 @@ class ServiceReconciler:
                 trouble=f"{_last_failure(revision)}. The next replica starts in a moment."
             )
         try:
-            environment = launch.environment_for(revision)
-        except Invalid as error:
+            return self._start_some(revision, missing)
+        except (Invalid, NotFound) as error:
+            # Only people can mend this: another model, or its files put back.
             _give_up(revision, error.message)
-            return Hindrance()
+        return Hindrance()
+
+    def _start_some(self, revision: Revision, missing: int) -> Hindrance:
+        environment = launch.environment_for(revision)
         if environment.state == EnvironmentState.FAILED:
             _give_up(revision, _environment_failure(environment))
         elif environment.state == EnvironmentState.READY:

@@ -79,6 +79,14 @@ def manifests_kept_for(team: Team) -> QuerySet[ModelVersion, str]:
     return ModelVersion.objects.filter(model__team=team).values_list("manifest_digest", flat=True)
 
 
+def lost_files(version: ModelVersion) -> list[str]:
+    """Name the files of a version that the storage has no longer, or not whole."""
+    entries = manifest_of(version).entries
+    store = store_for(version.model.team)
+    lost = set(store.missing({entry.digest: entry.size for entry in entries}))
+    return [entry.path for entry in entries if entry.digest in lost]
+
+
 def saved_models_in(run: Run) -> list[Offer]:
     """Find every SavedModel among a run's outputs."""
     return [

@@ -4,17 +4,22 @@ import http.client
 import json
 import os
 import signal
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from django.utils import timezone
 
 from deploy.models import KeySlot, Replica, ReplicaState, Service, ServiceState
 from deploy.reconciler import ServiceReconciler
 from deploy.selectors import living_replicas, scoring_uri
 from deploy.services import delete, regenerate_key, start, stop, update
+from models.selectors import manifest_of
+from runs.blobs import store_for
 from runs.models import ProcessGroup
 from tests.deploy.conftest import RegisterModel, Stage
+from workspace.models import Environment, EnvironmentState
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -95,9 +100,9 @@ def test_a_replica_that_dies_is_replaced(stage: Stage, register: RegisterModel) 
 def test_a_hung_replica_is_noticed_and_then_replaced(
     stage: Stage, register: RegisterModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from datetime import timedelta
-
     monkeypatch.setattr("deploy.replicas.UNHEALTHY_AT_MOST", timedelta(seconds=1))
+    monkeypatch.setattr("deploy.replicas.ASK_EVERY", 0.2)
+    monkeypatch.setattr("deploy.probes.TIMEOUT_SECONDS", 0.5)
     service, key = stage.healthy(register("hang"))
     assert score(service, key)[0] == 200
     stage.wait_for_state(service, ServiceState.UNHEALTHY)
@@ -119,11 +124,34 @@ def test_a_model_that_cannot_be_loaded_fails_at_once_with_the_reason(
     assert "the weights are damaged" in answer["error"]
 
 
+def test_a_model_whose_files_are_gone_fails_with_their_name(
+    stage: Stage, register: RegisterModel
+) -> None:
+    version = register()
+    lost = next(entry for entry in manifest_of(version).entries if entry.path.endswith(".pb"))
+    store_for(stage.team).path(lost.digest).unlink()
+    made = stage.deploy(version)
+    service = stage.wait_for_state(made.service, ServiceState.FAILED)
+    assert service.state_reason == "saved_model.pb of digits:1 is gone from the storage."
+
+
+def test_an_environment_that_cannot_be_built_fails_with_the_resolvers_words(
+    stage: Stage, register: RegisterModel
+) -> None:
+    made = stage.deploy(register())
+    Environment.objects.update(
+        state=EnvironmentState.FAILED, error="No solution found", built_at=timezone.now()
+    )
+    service = stage.wait_for_state(made.service, ServiceState.FAILED)
+    assert service.state_reason.splitlines() == [
+        "The environment could not be built.",
+        "No solution found",
+    ]
+
+
 def test_one_that_dies_again_and_again_fails_with_its_last_words(
     stage: Stage, register: RegisterModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from datetime import timedelta
-
     monkeypatch.setattr("deploy.decisions.LONGEST_PAUSE", timedelta(seconds=0.1))
     made = stage.deploy(register("die"))
     service = stage.wait_for_state(made.service, ServiceState.FAILED)
