@@ -23,7 +23,7 @@ def services_of(team: Team) -> QuerySet[Service]:
 
 
 def service_of(team: Team, name: str) -> Service:
-    service = services_of(team).filter(name=name).first()
+    service = services_of(team).filter(name=name.replace("\0", "?")).first()
     if service is None:
         raise NotFound(f"{team.name} has no service {name!r}.")
     return service

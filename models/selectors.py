@@ -33,7 +33,8 @@ def models_of(team: Team) -> QuerySet[RegisteredModel]:
 
 
 def model_of(team: Team, name: str) -> RegisteredModel:
-    model = models_of(team).filter(name=name).first()
+    # PostgreSQL takes no NUL in a text, not even to look for it.
+    model = models_of(team).filter(name=name.replace("\0", "?")).first()
     if model is None:
         raise NotFound(f"{team.name} has no model {name!r}.")
     return model
