@@ -1,6 +1,7 @@
 """Read untrusted JSON objects field by field, collecting every error with the field's name."""
 
 import difflib
+import json
 import math
 import re
 from collections.abc import Collection, Iterable
@@ -21,17 +22,25 @@ class Reader:
         self.errors: list[FieldError] = [] if errors is None else errors
         self.prefix = prefix
         self.is_object = isinstance(data, dict)
-        self.data: dict[str, Any] = data if isinstance(data, dict) else {}
+        self.data: dict[str, Any] = dict(data) if isinstance(data, dict) else {}
         if not self.is_object:
             self.errors.append(
                 FieldError(prefix or "config", f"Use a JSON object, not {_kind(data)}.")
             )
+        for name in [] if prefix else list(self.data):
+            trouble = _unstorable({name: self.data[name]})
+            if trouble:
+                self.refuse(name.encode("ascii", "backslashreplace").decode()[:100], trouble)
+                del self.data[name]
 
     def take(self, name: str) -> Any:
         return self.data.get(name)
 
     def refuse(self, name: str, message: str) -> None:
-        self.errors.append(FieldError(f"{self.prefix}.{name}" if self.prefix else name, message))
+        """Note what is wrong with a field; the first complaint about it is the one that stands."""
+        field = f"{self.prefix}.{name}" if self.prefix else name
+        if all(error.field != field for error in self.errors):
+            self.errors.append(FieldError(field, message))
 
     def text(
         self,
@@ -143,6 +152,17 @@ class Reader:
             self.refuse(name[:100], f"Unknown field: {advice}")
         if not self.prefix and self.errors:
             raise Invalid("The configuration has errors.", errors=self.errors)
+
+
+def _unstorable(value: object) -> str:
+    """Say why a value cannot be kept as JSON in UTF-8, if so."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return "It holds half of a surrogate pair, which is no character."
+    except RecursionError:
+        return "It is nested too deeply."
+    return ""
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

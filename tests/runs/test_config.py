@@ -57,6 +57,24 @@ def test_a_count_that_is_no_count_is_refused(value: object):
     assert "node_count" in errors_of({**MINIMAL, "node_count": value})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("experiment", "half \ud800"),
+        ("script_params", {"--name": "\udfff"}),
+        ("environment_variables", {"NAME": "\ud800"}),
+        ("pip_packages", ["numpy \ud800"]),
+    ],
+)
+def test_what_no_file_or_database_can_hold_is_refused(name: str, value: object):
+    found = errors_of(MINIMAL | {name: value})
+    assert found == {name: "It holds half of a surrogate pair, which is no character."}
+
+
+def test_the_name_of_a_field_that_nothing_can_hold_is_shown_escaped():
+    assert list(errors_of(MINIMAL | {"\ud800": 1})) == ["\\ud800"]
+
+
 def test_counts_without_a_mode_are_refused_in_azure_mls_words():
     found = errors_of({**MINIMAL, "node_count": 2})
     assert "must be specified when node_count > 1" in found["distributed_training"]
