@@ -8,6 +8,7 @@ from django.utils import timezone
 from ninja import File, Form, Router, Schema, Status, UploadedFile
 
 from runs import selectors, services
+from runs.config import RunConfig
 from runs.lifecycle import phases_of
 from runs.models import Process, Run
 from runs.uploads import snapshot_from_archive
@@ -70,6 +71,10 @@ class RunDetail(RunOut):
     snapshot: str
     phases: list[dict[str, Any]]
     processes: list[ProcessOut]
+
+    @staticmethod
+    def resolve_config(run: Run) -> dict[str, Any]:
+        return RunConfig.from_row(run.config).to_json()
 
     @staticmethod
     def resolve_snapshot(run: Run) -> str:

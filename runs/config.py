@@ -128,13 +128,18 @@ class RunConfig:
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
+    def to_row(self) -> dict[str, Any]:
+        """Give what is stored: parameters as pairs, as PostgreSQL sorts the names of objects."""
+        return self.to_json() | {"script_params": list(self.script_params.items())}
+
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "RunConfig":
-        """Read what `to_json` wrote; it was valid then."""
+    def from_row(cls, data: Mapping[str, Any]) -> "RunConfig":
+        """Read what `to_row` gave; it was valid then."""
         distribution = data["distributed_training"]
         return cls(
             **{
                 **data,
+                "script_params": dict(data["script_params"]),
                 "pip_packages": tuple(data["pip_packages"]),
                 "distributed_training": Distribution(
                     **{**distribution, "type": Mode(distribution["type"])}

@@ -24,7 +24,7 @@ from workspace.tokens import digest_of
 def environment_for(run: Run) -> Environment:
     """Give the environment of a run, choosing it the first time."""
     if run.environment is None:
-        config = RunConfig.from_json(run.config)
+        config = RunConfig.from_row(run.config)
         files = snapshots.read(run.snapshot)
         path = config.pip_requirements_file
         requirements = files[path]().decode("utf-8", "replace") if path else ""
@@ -36,7 +36,7 @@ def environment_for(run: Run) -> Environment:
 
 def create_group(run: Run, environment: Environment) -> ProcessGroup:
     """Write the group of a run's next attempt, with its processes, addresses and commands."""
-    config = RunConfig.from_json(run.config)
+    config = RunConfig.from_row(run.config)
     planned = processes_of(config)
     number = run.attempts.count() + 1
     label = f"run-{run.pk}-{number}"

@@ -6,7 +6,6 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
-from runs.fields import OrderedJSONField
 from runs.states import TERMINAL, EndReason, ProcessState, RunStatus
 from workspace.models import ComputeTarget, Environment, Experiment, Team
 
@@ -38,7 +37,7 @@ class Snapshot(models.Model):
 class Run(models.Model):
     """One submission: a snapshot, a configuration and what became of it.
 
-    `config` is what `runs.config.RunConfig` serialises to. Only `runs.lifecycle.move` writes
+    `config` is what `runs.config.RunConfig.to_row` gives. Only `runs.lifecycle.move` writes
     `status`.
     """
 
@@ -53,7 +52,7 @@ class Run(models.Model):
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="runs"
     )
-    config = OrderedJSONField()
+    config = models.JSONField()
     warnings = models.JSONField(default=list)
     priority = models.IntegerField(default=0)
     idempotency_key = models.CharField(max_length=100, blank=True)

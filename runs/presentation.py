@@ -76,7 +76,7 @@ class Leaf:
 
 def mode_of(run: Run) -> str:
     """Name a run's mode and how many processes it has of each role."""
-    distribution = RunConfig.from_json(run.config).distributed_training
+    distribution = RunConfig.from_row(run.config).distributed_training
     name = MODES[distribution.type]
     if distribution.type == Mode.SINGLE:
         return name

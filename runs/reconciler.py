@@ -120,7 +120,7 @@ class RunReconciler:
 
     def _start(self, run: Run) -> None:
         group = _group_of(run)
-        config = RunConfig.from_json(run.config)
+        config = RunConfig.from_row(run.config)
         if run.cancel_requested_at:
             return self._cancel(run)
         try:
@@ -147,7 +147,7 @@ class RunReconciler:
             backend_for(group.target).start(launch.plan_of(group))
 
     def _watch(self, run: Run) -> None:
-        config = RunConfig.from_json(run.config)
+        config = RunConfig.from_row(run.config)
         now = timezone.now()
         limit = config.max_run_duration_seconds
         if run.cancel_requested_at:
@@ -235,7 +235,7 @@ class RunReconciler:
 
 
 def _need(run: Run) -> Share:
-    return need_of(processes_of(RunConfig.from_json(run.config)))
+    return need_of(processes_of(RunConfig.from_row(run.config)))
 
 
 def _group_of(run: Run) -> ProcessGroup:

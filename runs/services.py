@@ -88,7 +88,7 @@ def submit_run(
                 snapshot=snapshot,
                 target=target,
                 created_by=by,
-                config=parsed.to_json(),
+                config=parsed.to_row(),
                 warnings=[_as_json(finding) for finding in findings],
                 priority=parsed.priority,
                 idempotency_key=idempotency_key,

@@ -117,14 +117,14 @@ def run_outputs(request: SignedInRequest, slug: str, number: int) -> HttpRespons
 @require_GET
 def run_configuration(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     run = _run(request, slug, number)
-    config = RunConfig.from_json(run.config)
+    config = RunConfig.from_row(run.config)
     return _tab(
         request,
         run,
         "configuration",
         {
             "config": config,
-            "config_json": json.dumps(run.config, indent=2, ensure_ascii=False),
+            "config_json": json.dumps(config.to_json(), indent=2, ensure_ascii=False),
             "rows": presentation.configuration_rows(config),
         },
     )

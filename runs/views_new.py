@@ -13,6 +13,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from runs.capacity import capacity_of
 from runs.config import RunConfig
+from runs.config_file import CONFIG_FILE, config_in
 from runs.forms import NewRunForm, initial_of
 from runs.ignore import ALWAYS
 from runs.models import Run, Snapshot
@@ -192,7 +193,14 @@ def _initial(
     request: SignedInRequest, team: Team, snapshot: Snapshot, again: Run | None
 ) -> dict[str, Any]:
     if again is not None:
-        return initial_of(RunConfig.from_json(again.config))
+        return initial_of(RunConfig.from_row(again.config))
+    try:
+        found = config_in(snapshot)
+    except Invalid as error:
+        messages.warning(request, f"{CONFIG_FILE} did not fill in the form: {_in_words(error)}")
+        found = None
+    if found is not None:
+        return initial_of(found)
     paths = [entry.path for entry in manifest_of(snapshot).entries]
     last = Run.objects.filter(team=team, created_by=request.user).order_by("-number").first()
     name = request.GET.get("name", "").strip()[:100]
@@ -203,6 +211,10 @@ def _initial(
         "worker_count": 2,
         "parameter_server_count": 1,
     }
+
+
+def _in_words(error: Invalid) -> str:
+    return " ".join(f"{entry.field}: {entry.message}" for entry in error.errors) or error.message
 
 
 def _scripts_in(paths: list[str]) -> list[str]:

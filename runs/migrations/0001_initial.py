@@ -5,8 +5,6 @@ import django.utils.timezone
 from django.conf import settings
 from django.db import migrations, models
 
-import runs.fields
-
 
 class Migration(migrations.Migration):
     initial = True
@@ -124,7 +122,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("number", models.PositiveIntegerField()),
-                ("config", runs.fields.OrderedJSONField()),
+                ("config", models.JSONField()),
                 ("warnings", models.JSONField(default=list)),
                 ("priority", models.IntegerField(default=0)),
                 ("idempotency_key", models.CharField(blank=True, max_length=100)),

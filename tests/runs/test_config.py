@@ -1,5 +1,6 @@
 """A configuration is read strictly: every error at once, each naming its field and the way out."""
 
+import json
 from typing import Any
 
 import pytest
@@ -158,6 +159,9 @@ def test_a_configuration_survives_the_database():
             **MINIMAL,
             "distributed_training": {"type": "parameter_server", "chief": True},
             "pip_packages": ["scikit-learn==1.7"],
+            "script_params": {"--zeta": 1, "--alpha": [2, 3]},
         }
     )
-    assert RunConfig.from_json(config.to_json()) == config
+    stored = json.loads(json.dumps(config.to_row(), sort_keys=True))
+    assert RunConfig.from_row(stored) == config
+    assert RunConfig.from_row(stored).arguments() == ["--zeta", "1", "--alpha", "2", "3"]

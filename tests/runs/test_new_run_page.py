@@ -286,7 +286,7 @@ def test_submitting_again_fills_in_the_form_and_means_the_same(
     assert answer.status_code == 302, words(answer)
     after = Run.objects.latest("number")
     assert after.number != run.number
-    assert RunConfig.from_json(after.config).arguments() == before.arguments()
+    assert RunConfig.from_row(after.config).arguments() == before.arguments()
     for name in set(before.to_json()) - {"script_params"}:
         assert after.config[name] == json.loads(json.dumps(before.to_json()))[name], name
 
