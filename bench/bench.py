@@ -33,5 +33,5 @@ class Bench:
 
     def close(self) -> None:
         for site in self._started:
-            site.stop()
+            site.end()
         self._folder.cleanup()

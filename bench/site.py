@@ -20,6 +20,8 @@ from typing import Any
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
+from runs.runner.procfs import carrying, send
+
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = Path(__file__).resolve().parent / "programs"
 API = "/api/v1/teams/default"
@@ -64,6 +66,12 @@ class Site:
             self._launcher.send_signal(signal.SIGTERM)
             self._launcher.wait(60)
         self._launcher = None
+
+    def end(self) -> None:
+        """Stop everything, with the runs and services that would outlive it."""
+        self.stop()
+        for left in carrying(f"TRAINYARD_RUNNER_DIR={self.home}/".encode()):
+            send(left, signal.SIGKILL)
 
     def call(self, method: str, path: str, body: bytes = b"", kind: str = "") -> Any:
         """Call the REST API of the team and give the JSON answer."""
