@@ -137,7 +137,7 @@ def test_a_filled_in_form_submits_a_run(page: Client, snapshot: Snapshot):
     assert answer.status_code == 302
     assert answer["Location"] == f"/t/default/runs/{run.number}/"
     config = run.config
-    assert config["script_params"] == {"--epochs": "3", "--flag": ""}
+    assert dict(config["script_params"]) == {"--epochs": "3", "--flag": ""}
     assert config["environment_variables"] == {"SEED": "7"}
     assert config["distributed_training"]["chief"] is True
     assert config["distributed_training"]["worker_count"] == 2
