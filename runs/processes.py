@@ -74,11 +74,10 @@ class Roll:
 
     async def flags(self, caller: Caller, max_age: float = FLAGS_LAST) -> Flags | None:
         """Give the flags of the caller's group, or None when the group is no more."""
-        new = caller.group_id not in self._called
         self._called[caller.group_id] = time.monotonic()
-        if new or not self._is_fresh(max_age):
+        if not self._knows(caller.group_id, max_age):
             async with self._lock:
-                if not self._is_fresh(max_age) or caller.group_id not in self._flags:
+                if not self._knows(caller.group_id, max_age):
                     await self._ask()
         return self._flags.get(caller.group_id)
 
@@ -86,8 +85,8 @@ class Roll:
         """Have the next request ask again; something has just changed."""
         self._asked_at = float("-inf")
 
-    def _is_fresh(self, max_age: float) -> bool:
-        return time.monotonic() - self._asked_at < max_age
+    def _knows(self, group: int, max_age: float) -> bool:
+        return group in self._flags and time.monotonic() - self._asked_at < max_age
 
     async def _ask(self) -> None:
         now = time.monotonic()

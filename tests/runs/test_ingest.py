@@ -3,11 +3,13 @@
 import asyncio
 import io
 import tarfile
+import threading
 from contextlib import suppress
 
 import pytest
 from channels.layers import get_channel_layer
 
+from runs import processes
 from runs.blobs import store_for
 from runs.events import group_of_run
 from runs.logs import log_of
@@ -25,6 +27,11 @@ pytestmark = pytest.mark.usefixtures("database_threads")
 @pytest.fixture
 def group(team: Team) -> ProcessGroup:
     return running(team, "worker-0", "worker-1", state=ProcessState.CREATED)
+
+
+@pytest.fixture
+def other_group(team: Team) -> ProcessGroup:
+    return running(team, "worker-0")
 
 
 async def test_a_wrong_token_is_answered_401(group: ProcessGroup) -> None:
@@ -56,6 +63,28 @@ async def test_a_group_fenced_while_it_runs_is_shut_out_within_a_second(
         return (await runner.post("beat", json={"state": "running"})).status_code == 409
 
     await until(is_shut_out)
+
+
+async def test_no_caller_is_turned_away_while_its_group_is_asked_for(
+    other_group: ProcessGroup, group: ProcessGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runners = [Runner(process_of(group, name)) for name in ("worker-0", "worker-1")]
+    assert (await Runner(process_of(other_group)).post("beat", json={})).status_code == 200
+    is_asked, may_answer = asyncio.Event(), threading.Event()
+    loop, flags_of = asyncio.get_running_loop(), processes._flags_of
+
+    def slow_flags_of(groups: list[int]) -> dict[int, processes.Flags]:
+        loop.call_soon_threadsafe(is_asked.set)
+        may_answer.wait(20)
+        return flags_of(groups)
+
+    monkeypatch.setattr(processes, "_flags_of", slow_flags_of)
+    first = asyncio.create_task(runners[0].post("beat", json={}))
+    await is_asked.wait()
+    second = asyncio.create_task(runners[1].post("beat", json={}))
+    await asyncio.wait([second], timeout=0.1)
+    may_answer.set()
+    assert [(await call).status_code for call in (first, second)] == [200, 200]
 
 
 async def test_the_spec_tells_what_to_start(group: ProcessGroup) -> None:
