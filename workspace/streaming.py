@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from typing import IO
 
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
@@ -36,3 +37,10 @@ def streamed(
 async def _from_thread(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
     while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
         yield piece
+
+
+def pieces_of(file: IO[bytes]) -> Iterator[bytes]:
+    """Give what is left of a file, and close it after the last piece."""
+    with file:
+        while piece := file.read(PIECE):
+            yield piece

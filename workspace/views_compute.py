@@ -1,7 +1,5 @@
 """Pages of a team's compute targets and environments."""
 
-from functools import partial
-
 from django.contrib import messages
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
@@ -15,7 +13,7 @@ from workspace.models import Environment, EnvironmentState, Role, TargetKind, Te
 from workspace.requests import SignedInRequest
 from workspace.selectors import environments_of, target_for, target_state, team_for
 from workspace.services import add_target, audit, delete_target, update_target
-from workspace.streaming import PIECE, streamed
+from workspace.streaming import pieces_of, streamed
 
 
 @require_safe
@@ -133,7 +131,7 @@ def environment_log(request: SignedInRequest, slug: str, pk: int) -> HttpRespons
         log = environments.log_path(found).open("rb")
     except FileNotFoundError as error:
         raise NotFound("This environment has no build log yet.") from error
-    return streamed(request, iter(partial(log.read, PIECE), b""), "text/plain; charset=utf-8")
+    return streamed(request, pieces_of(log), "text/plain; charset=utf-8")
 
 
 @require_POST

@@ -4,11 +4,13 @@ import os
 import random
 import signal
 import time
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+from runs.runner.folder import Folder
 from tests.product.product import Product
 from tests.product.sources import script
 from tests.product.steady_run import check_end
@@ -156,25 +158,32 @@ def test_a_run_ends_at_its_maximum_duration(product: Product) -> None:
 
 
 def test_a_process_that_never_comes_up_is_named_after_the_start_deadline(
-    product: Product, tmp_path: Path
+    product: Product,
 ) -> None:
     product.call("PATCH", "/targets/local", json={"is_paused": True})
     number = product.submit(
         script("print('never')"), distributed_training=TWO_WORKERS, start_timeout_seconds=2
     )
-    product.call("PATCH", "/targets/local", json={"is_paused": False})
-    stopped = _stop_runner_before_it_is_ready(product, number, "worker-1")
-    detail = failed(product, number, reason="never_came_up", process="worker-1")
-    assert "did not come up within 2 s" in detail["message"]
-    assert stopped
+    with _in_place_of_its_runner(product, number, "worker-1"):
+        product.call("PATCH", "/targets/local", json={"is_paused": False})
+        product.wait_for_status(number, "Finalizing")
+    run = product.wait_for_end(number)
+    assert (run["status"], run["end_reason"]) == ("Failed", "never_came_up")
+    assert run["end_detail"]["message"] == "worker-1 did not come up within 2 s."
+    assert not product.living(number)
 
 
-def _stop_runner_before_it_is_ready(product: Product, number: int, process: str) -> int:
-    while True:
-        for living in product.living(number):
-            if living.process == process:
-                os.kill(living.pid, signal.SIGSTOP)
-                return living.pid
+@contextmanager
+def _in_place_of_its_runner(product: Product, number: int, process: str) -> Iterator[None]:
+    """Hold the folder of a process as a runner does that hangs before its first word."""
+    path = product.home / "local" / f"run-{number}-1" / process
+    path.mkdir(parents=True)
+    lock = Folder(str(path)).take()
+    assert lock is not None
+    try:
+        yield
+    finally:
+        os.close(lock)
 
 
 def test_a_runner_that_is_killed_takes_its_program_along_and_ends_the_run(
