@@ -20,6 +20,6 @@ def config_in(snapshot: Snapshot) -> RunConfig | None:
         raise Invalid(f"It has {entry.size:,} bytes; at most {MAX_BYTES:,} are read.")
     try:
         data = json.loads(read(snapshot)[CONFIG_FILE]())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Invalid(f"It is not JSON: {error}.") from None
     return parse(data)

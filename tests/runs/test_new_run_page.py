@@ -310,3 +310,44 @@ def test_names_that_look_like_markup_are_only_text(page: Client, team: Team):
 
     assert b"<img src=x" not in answer.content
     assert b"<script>alert" not in answer.content
+
+
+def test_a_run_json_among_the_files_fills_in_the_form(page: Client, team: Team):
+    make_target(team)
+    config = {
+        "experiment": "from-the-file",
+        "entry_script": "train.py",
+        "distributed_training": {"type": "multi_worker", "worker_count": 3},
+        "script_params": {"--epochs": 7},
+    }
+    files = {"train.py": SCRIPT, "run.json": json.dumps(config).encode()}
+
+    answer = page.get(PAGE, {"snapshot": snapshot_of(team, files).digest})
+
+    assert value_of(answer, "experiment") == "from-the-file"
+    assert value_of(answer, "worker_count") == "3"
+    assert value_of(answer, "param_name") == "--epochs"
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"{", "It is not JSON"),
+        (b"\xff", "It is not JSON"),
+        (b"[" * 90_000, "It is not JSON"),
+        (b'{"experiment": 3, "entry_script": "train.py"}', "experiment"),
+        (b" " * 200_000, "at most 100,000 are read"),
+    ],
+    ids=["cut", "bytes", "deep", "refused", "long"],
+)
+def test_a_run_json_that_cannot_be_used_is_named_and_the_form_guesses(
+    page: Client, team: Team, content: bytes, why: str
+):
+    make_target(team)
+    files = {"train.py": SCRIPT, "run.json": content}
+
+    answer = page.get(PAGE, {"snapshot": snapshot_of(team, files).digest})
+
+    assert "run.json did not fill in the form" in words(answer)
+    assert why in words(answer)
+    assert value_of(answer, "entry_script") == "train.py"
