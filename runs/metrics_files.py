@@ -6,6 +6,7 @@ importing it costs every job a quarter of a second.
 
 import json
 import math
+import re
 import struct
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ FOOTER_BYTES = 4
 LARGEST_RECORD = 256 * 1024 * 1024
 LATEST = 253402300799.0  # the end of the year 9999
 STEPS = range(-(2**63), 2**63)
+WORKERS_OWN = re.compile(r"workertemp_\d+")
 FIELDS_OF_JSON = {"step", "time", "name", "value"}
 WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 # The type numbers of tensors that hold one real number, and how their bytes are packed.
@@ -53,7 +55,9 @@ def holds_metrics(path: str) -> bool:
 
 def prefix_of(path: str) -> str:
     """Give what TensorBoard would put before the names in logs/<folders>/file."""
-    folders = PurePosixPath(path).parts[1:-1]
+    parts = PurePosixPath(path).parts[1:-1]
+    # Keras under a multi-worker strategy has every worker but the chief write in such a folder.
+    folders = [folder for folder in parts if not WORKERS_OWN.fullmatch(folder)]
     return "".join(f"{folder}/" for folder in folders)
 
 

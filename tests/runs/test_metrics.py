@@ -274,6 +274,7 @@ def test_a_file_that_begins_anew_repeats_no_point(group: ProcessGroup, run: Run)
         ("logs/events", ""),
         ("logs/train/events", "train/"),
         ("logs/fit/2/validation/events", "fit/2/validation/"),
+        ("logs/workertemp_1/train/events", "train/"),
     ],
 )
 def test_folders_below_logs_become_part_of_the_name(path: str, prefix: str) -> None:
