@@ -155,6 +155,11 @@ def outputs_of(run: Run) -> list[StoredFile]:
     ]
 
 
+def has_model(run: Run) -> bool:
+    """Tell whether there is a SavedModel among the outputs."""
+    return RunFile.objects.filter(run=run, path__endswith="/saved_model.pb").exists()
+
+
 def log_files_of(run: Run) -> list[StoredFile]:
     """Give the files under logs/ of every process of the latest attempt: logs/<process>/..."""
     group = latest_attempt(run)

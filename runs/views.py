@@ -198,6 +198,7 @@ def _head_context(run: Run) -> dict[str, Any]:
         "phases": phases,
         "waiting": run.waiting_because or presentation.WAITING.get(RunStatus(run.status), ""),
         "ending": presentation.ending_of(run),
+        "has_model": run.is_over and files.has_model(run),
         "processes": [
             (process, *presentation.state_of(process, run))
             for process in selectors.processes_of_run(run)

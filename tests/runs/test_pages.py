@@ -251,10 +251,20 @@ def test_canceling_a_run_that_is_over_says_so(page: Client, run: Run) -> None:
     assert "is over already" in answer.content.decode()
 
 
-def test_a_finished_run_with_outputs_offers_to_register_a_model(page: Client, run: Run) -> None:
+def test_a_finished_run_with_a_saved_model_offers_to_register_a_model(
+    page: Client, run: Run
+) -> None:
     address = f"/t/default/models/register/?run={run.number}"
     assert address not in text_of(page, f"/t/default/runs/{run.number}/")
-    Run.objects.update(status=RunStatus.COMPLETED, end_detail={"has_output": True})
+    Run.objects.update(status=RunStatus.COMPLETED)
+    assert address not in text_of(page, f"/t/default/runs/{run.number}/")
+    RunFile.objects.create(
+        run=run,
+        process=make_group(run).processes.all()[0],
+        path="outputs/digits/saved_model.pb",
+        digest="0" * 64,
+        size_bytes=1,
+    )
     assert address in text_of(page, f"/t/default/runs/{run.number}/")
 
 
