@@ -61,6 +61,8 @@ def run_broker() -> None:
 def run_web(listener: socket) -> None:
     import uvicorn
 
+    from config.joined_writes import HttpProtocol
+
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket] | None = None) -> None:
             await super().startup(sockets)
@@ -71,7 +73,7 @@ def run_web(listener: socket) -> None:
     config = uvicorn.Config(
         "config.asgi:application",
         loop="uvloop",
-        http="httptools",
+        http=HttpProtocol,
         ws="websockets-sansio",
         ws_per_message_deflate=False,
         lifespan="off",
