@@ -21,7 +21,8 @@ FOOTER_BYTES = 4
 LARGEST_RECORD = 256 * 1024 * 1024
 LATEST = 253402300799.0  # the end of the year 9999
 STEPS = range(-(2**63), 2**63)
-WORKERS_OWN = re.compile(r"workertemp_\d+")
+# Where Keras has workers beside the chief write the same again, and deletes it at the end.
+WORKERS_REPEAT = re.compile(r"workertemp_\d+")
 FIELDS_OF_JSON = {"step", "time", "name", "value"}
 WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 # The type numbers of tensors that hold one real number, and how their bytes are packed.
@@ -49,15 +50,15 @@ class Reading:
 
 
 def holds_metrics(path: str) -> bool:
-    name = PurePosixPath(path).name
+    *folders, name = PurePosixPath(path).parts
+    if any(WORKERS_REPEAT.fullmatch(folder) for folder in folders):
+        return False
     return EVENTS in name or name == JSON_LINES
 
 
 def prefix_of(path: str) -> str:
     """Give what TensorBoard would put before the names in logs/<folders>/file."""
-    parts = PurePosixPath(path).parts[1:-1]
-    # Keras under a multi-worker strategy has every worker but the chief write in such a folder.
-    folders = [folder for folder in parts if not WORKERS_OWN.fullmatch(folder)]
+    folders = PurePosixPath(path).parts[1:-1]
     return "".join(f"{folder}/" for folder in folders)
 
 

@@ -15,7 +15,7 @@ from redis import Redis
 from runs import metrics_jobs
 from runs.files import append_log_file, logs_folder
 from runs.metrics import Point, last_steps, series_of, thinned
-from runs.metrics_files import _masked_crc, prefix_of
+from runs.metrics_files import _masked_crc, holds_metrics, prefix_of
 from runs.metrics_jobs import enqueue_ingest, finish_metrics, ingest_metrics, rewind
 from runs.models import MetricCursor, MetricPoint, MetricSeries, ProcessGroup, Run, RunEvent
 from tests.factories import bearer
@@ -268,13 +268,17 @@ def test_a_file_that_begins_anew_repeats_no_point(group: ProcessGroup, run: Run)
     assert values(run, "loss") == [(1, 1.0), (2, 2.0), (3, 3.0)]
 
 
+def test_what_keras_workers_write_again_is_charted_once() -> None:
+    assert holds_metrics("logs/train/events.out.tfevents.1.node.2.0.v2")
+    assert not holds_metrics("logs/workertemp_1/train/events.out.tfevents.1.node.2.0.v2")
+
+
 @pytest.mark.parametrize(
     ("path", "prefix"),
     [
         ("logs/events", ""),
         ("logs/train/events", "train/"),
         ("logs/fit/2/validation/events", "fit/2/validation/"),
-        ("logs/workertemp_1/train/events", "train/"),
     ],
 )
 def test_folders_below_logs_become_part_of_the_name(path: str, prefix: str) -> None:
