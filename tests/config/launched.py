@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from tests.waiting import wait_for
@@ -55,8 +56,9 @@ class Launched:
         """Give the process ids of the parts by their names."""
         found = {}
         for pid in children_of(self.process.pid):
-            name = Path(f"/proc/{pid}/comm").read_text().strip()
-            found[name.removeprefix("ty:")] = pid
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+                name = Path(f"/proc/{pid}/comm").read_text().strip()
+                found[name.removeprefix("ty:")] = pid
         return found
 
     def end(self) -> None:
