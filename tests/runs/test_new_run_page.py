@@ -267,7 +267,7 @@ def test_submitting_again_fills_in_the_form_and_means_the_same(
     page: Client, team: Team, bob: User, snapshot: Snapshot
 ):
     before = parse(CONFIG)
-    run = make_run(team, bob, snapshot=snapshot, config=json.loads(json.dumps(before.to_json())))
+    run = make_run(team, bob, snapshot=snapshot, config=json.loads(json.dumps(before.to_row())))
 
     answer = page.get(PAGE, {"from": run.number})
     form = answer.context["form"]
@@ -294,7 +294,7 @@ def test_submitting_again_fills_in_the_form_and_means_the_same(
 def test_other_files_may_be_brought_for_a_run_again(
     page: Client, team: Team, bob: User, snapshot: Snapshot
 ):
-    run = make_run(team, bob, snapshot=snapshot, config=parse(CONFIG).to_json())
+    run = make_run(team, bob, snapshot=snapshot, config=parse(CONFIG).to_row())
 
     answer = page.get(PAGE, {"from": str(run.number), "upload": "1"})
 
