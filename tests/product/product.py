@@ -228,6 +228,10 @@ class Product:
         """Find in /proc what lives of a run: runners, programs, and whatever they left behind."""
         return self._living(f"TRAINYARD_RUNNER_DIR={self.home}/local/run-{number}-")
 
+    def living_replicas(self) -> list[Living]:
+        """Find in /proc what lives of all services."""
+        return self._living(f"TRAINYARD_RUNNER_DIR={self.home}/local/service-")
+
     def runner(self, number: int, process: str = "worker-0") -> int:
         def found() -> list[int]:
             living = self.living(number)

@@ -4,7 +4,9 @@ They run one after another on one product, because each takes all that the machi
 """
 
 import json
+import os
 import re
+import signal
 from functools import partial
 from typing import Any
 
@@ -168,7 +170,7 @@ def test_an_estimator_trains_on_its_four_roles_and_its_model_scores_examples(
     assert product.call("DELETE", "/services/linear").status_code == 204
 
 
-def test_a_model_is_registered_deployed_and_scores_and_outlives_a_restart_of_everything(
+def test_a_model_is_registered_deployed_and_scores_whatever_is_killed_or_started_again(
     product: Product, trained: Trained
 ) -> None:
     run = trained.run("keras-multi-worker")
@@ -188,6 +190,11 @@ def test_a_model_is_registered_deployed_and_scores_and_outlives_a_restart_of_eve
         assert refused.status_code == 400, (bad, refused.text)
         assert refused.json()["error"]
 
+    server = next(one for one in product.living_replicas() if not one.is_runner)
+    os.kill(server.pid, signal.SIGKILL)
+    wait_for(lambda: scored(body).status_code == 200, "another server to score", 60)
+    assert server.pid not in {one.pid for one in product.living_replicas()}
+
     product.kill_everything()
     product.start()
     wait_for_health(product, "digits")
@@ -198,3 +205,4 @@ def test_a_model_is_registered_deployed_and_scores_and_outlives_a_restart_of_eve
     assert scored(body).json() == answer.json()
     assert product.call("DELETE", "/services/digits").status_code == 204
     assert score(product, "digits", product.token, body).status_code == 404
+    wait_for(lambda: not product.living_replicas(), "all servers to end")
