@@ -173,7 +173,7 @@ def test_a_folder_is_reviewed_sent_and_submitted(page: NewRunPage, source: Path)
     page.tab.wait_for_url("**/t/default/runs/1/")
 
     run = Run.objects.get()
-    assert run.config["script_params"] == {"--epochs": "3"}
+    assert dict(run.config["script_params"]) == {"--epochs": "3"}
     assert run.config["distributed_training"]["worker_count"] == 2
 
 
