@@ -19,6 +19,7 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
 from tests.config.launched import CLEAN, ROOT, Launched, is_alive
+from tests.product.database import Database
 from tests.product.sources import Source, packed
 from tests.waiting import wait_for
 
@@ -44,10 +45,12 @@ class Product:
         self.home = folder / "home"
         self.home.mkdir()
         self._folder = folder
+        self._database = Database()
         self._environment = {
             "TRAINYARD_HOME": str(self.home),
             "TRAINYARD_PORT": str(_free_port()),
             "TRAINYARD_ADMIN_PASSWORD": PASSWORD,
+            **self._database.variables,
         }
         self.url = f"http://127.0.0.1:{self._environment['TRAINYARD_PORT']}"
         self._launched: Launched | None = None
@@ -72,6 +75,7 @@ class Product:
             self._launched.end()
         for living in self._living(f"TRAINYARD_RUNNER_DIR={self.home}/"):
             _kill(living.pid)
+        self._database.drop()
 
     @property
     def launched(self) -> Launched:
