@@ -233,6 +233,30 @@ def test_odd_questions_for_runs_are_answered_or_refused(product: Product, query:
     assert answer.status_code in {200, 400}, answer.text[:500]
 
 
+def test_odd_questions_about_a_run_are_answered_or_refused(product: Product) -> None:
+    number = product.submit(script("print('here')"))
+    product.wait_for_end(number)
+    for query in (
+        "metrics?name=%00",
+        "metrics?max_points=0",
+        "metrics?from=99999999999999999999",
+        "usage?process=%00",
+        "files.zip?under=%00",
+        "files.zip?under=../..",
+        "preview/..%2fdb.sqlite3",
+        "preview/%00",
+        "logs/worker-0?offset=-1",
+        "logs/worker-0?offset=1e9",
+        "logs/worker-0?offset=99999999999999999999",
+        "logs/worker-0/lines?first=-99999999999999999999&count=0",
+        "logs/worker-0/search?q=%00",
+        "logs/worker-0/search?q=(((&limit=-1",
+        "logs/%00",
+    ):
+        answer = product.call("GET", f"/runs/{number}/{query}")
+        assert answer.status_code in {200, 400, 404}, (query, answer.text[:500])
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [

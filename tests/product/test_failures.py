@@ -166,7 +166,7 @@ def test_a_process_that_never_comes_up_is_named_after_the_start_deadline(
     )
     with _in_place_of_its_runner(product, number, "worker-1"):
         product.call("PATCH", "/targets/local", json={"is_paused": False})
-        product.wait_for_status(number, "Finalizing")
+        product.wait_for_status(number, "Finalizing", "Failed")
     run = product.wait_for_end(number)
     assert (run["status"], run["end_reason"]) == ("Failed", "never_came_up")
     assert run["end_detail"]["message"] == "worker-1 did not come up within 2 s."
