@@ -9,7 +9,7 @@ from bench.bench import Bench
 from bench.measure import Line, alternate
 from bench.site import PROGRAMS
 
-STEPS = ("--steps", "3000")
+STEPS = ("--steps", "2000")
 
 
 def measure(bench: Bench) -> Iterator[Line]:
@@ -36,7 +36,7 @@ def measure(bench: Bench) -> Iterator[Line]:
             log.seek(0)
             return _steps_per_second(log.read())
 
-    ours, bare = alternate(under_trainyard, alone, 5)
+    ours, bare = alternate(under_trainyard, alone, 11)
     yield Line(
         "training steps per second",
         ours,

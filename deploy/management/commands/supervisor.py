@@ -17,7 +17,7 @@ from workspace import bell, leases
 from workspace.environments import recover_stale
 
 DUTY = "supervisor"
-TICK_SECONDS = 0.5
+TICK_SECONDS = 1.0
 SWEEP_EVERY_SECONDS = 24 * 3600
 log = logging.getLogger(__name__)
 
