@@ -30,7 +30,7 @@ SHELL = 'exec python -m deploy.modelserver --model_base_path="$PWD/model" "$@"'
 def environment_for(revision: Revision) -> Environment:
     """Give the environment of a revision, choosing it the first time."""
     spec = serving_spec(revision.model_version, gpu=bool(revision.resources.get("gpu")))
-    environment = get_or_create(revision.service.target.kind, spec)
+    environment = get_or_create(revision.service.target, spec)
     if revision.environment_id != environment.pk:
         revision.environment = environment
         revision.save(update_fields=["environment"])

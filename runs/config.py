@@ -36,14 +36,22 @@ MODE_FIELDS: dict[Mode, frozenset[str]] = {
 }
 
 LATER_FIELDS = {
-    "conda_packages": "conda packages need a target that runs containers",
-    "conda_dependencies_file": "conda packages need a target that runs containers",
-    "custom_docker_image": "an image needs a target that runs containers",
-    "shm_size": "shared memory is sized only on a target that runs containers",
     "inputs": "datasets are not built yet; put small data into the source directory",
-    "resume_from": "continuing from an earlier run is not built yet",
-    "max_restarts": "restarts are not built yet",
 }
+CONTAINER_FIELDS = ("conda_packages", "conda_dependencies_file", "custom_docker_image", "shm_size")
+IMAGE = re.compile(r"[A-Za-z0-9][-A-Za-z0-9._/:@]{0,299}")
+SIZE = re.compile(r"([1-9][0-9]{0,9})([kmg]?)b?", re.IGNORECASE)
+UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+
+
+class RestartOn(StrEnum):
+    """Which failures of an attempt are followed by another, as long as `max_restarts` lasts.
+
+    A system's failure is an exit code from 128 to 255 or the loss of a process or its node.
+    """
+
+    SYSTEM_FAILURE = "system_failure"
+    ANY_FAILURE = "any_failure"
 
 
 @dataclass(frozen=True)
@@ -93,7 +101,14 @@ class RunConfig:
     memory_gb: float | None = None
     pip_packages: tuple[str, ...] = ()
     pip_requirements_file: str = ""
+    conda_packages: tuple[str, ...] = ()
+    conda_dependencies_file: str = ""
+    custom_docker_image: str = ""
+    shm_size: str = ""
     environment_variables: dict[str, str] = field(default_factory=dict)
+    resume_from: int | None = None
+    max_restarts: int = 0
+    restart_on: RestartOn = RestartOn.SYSTEM_FAILURE
     max_run_duration_seconds: int | None = None
     start_timeout_seconds: int = 300
     grace_seconds: int = 30
@@ -106,6 +121,11 @@ class RunConfig:
     @property
     def memory_bytes(self) -> int | None:
         return None if self.memory_gb is None else int(self.memory_gb * 1e9)
+
+    @property
+    def shm_bytes(self) -> int | None:
+        found = SIZE.fullmatch(self.shm_size)
+        return int(found[1]) * UNITS[found[2].lower()] if found else None
 
     @property
     def start_deadline(self) -> timedelta:
@@ -141,6 +161,8 @@ class RunConfig:
                 **data,
                 "script_params": dict(data["script_params"]),
                 "pip_packages": tuple(data["pip_packages"]),
+                "conda_packages": tuple(data["conda_packages"]),
+                "restart_on": RestartOn(data["restart_on"]),
                 "distributed_training": Distribution(
                     **{**distribution, "type": Mode(distribution["type"])}
                 ),
@@ -178,7 +200,14 @@ def parse(data: object) -> RunConfig:
         memory_gb=reader.decimal("memory_gb", low=0.01, high=1e6),
         pip_packages=tuple(reader.texts("pip_packages")),
         pip_requirements_file=reader.path("pip_requirements_file"),
+        conda_packages=tuple(reader.texts("conda_packages")),
+        conda_dependencies_file=reader.path("conda_dependencies_file"),
+        custom_docker_image=_optional_text(reader, "custom_docker_image", IMAGE, "an image's name"),
+        shm_size=_optional_text(reader, "shm_size", SIZE, "a size such as 2g or 512m"),
         environment_variables=_variables(reader),
+        resume_from=reader.optional_integer("resume_from", low=1, high=10**9),
+        max_restarts=reader.integer("max_restarts", 0, low=0, high=100),
+        restart_on=RestartOn(reader.choice("restart_on", [one.value for one in RestartOn])),
         max_run_duration_seconds=reader.optional_integer(
             "max_run_duration_seconds", low=1, high=MAX_DURATION_SECONDS
         ),
@@ -235,6 +264,13 @@ def _distribution(reader: Reader, node_count: int, per_node: int) -> Distributio
     if inner.is_object:
         inner.finish(known=known)
     return distribution
+
+
+def _optional_text(reader: Reader, name: str, pattern: re.Pattern[str], hint: str) -> str:
+    given = reader.take(name)
+    if given is None or given == "":
+        return ""
+    return reader.text(name, pattern=pattern, hint=hint)
 
 
 def _script_params(reader: Reader) -> ScriptParams:

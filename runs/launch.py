@@ -28,7 +28,7 @@ def environment_for(run: Run) -> Environment:
         files = snapshots.read(run.snapshot)
         path = config.pip_requirements_file
         requirements = files[path]().decode("utf-8", "replace") if path else ""
-        run.environment = get_or_create(run.target.kind, spec_of(config, requirements))
+        run.environment = get_or_create(run.target, spec_of(config, requirements))
         run.save(update_fields=["environment"])
     run.environment.refresh_from_db()
     return run.environment

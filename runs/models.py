@@ -6,7 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
-from runs.states import TERMINAL, EndReason, ProcessState, RunStatus
+from runs.states import TERMINAL, EndReason, ProcessState, RequeueReason, RunStatus
 from workspace.models import ComputeTarget, Environment, Experiment, Team
 
 
@@ -38,7 +38,9 @@ class Run(models.Model):
     """One submission: a snapshot, a configuration and what became of it.
 
     `config` is what `runs.config.RunConfig.to_row` gives. Only `runs.lifecycle.move` writes
-    `status`.
+    `status`. `requeue_because` is set while an attempt is brought to its end so that the run can go
+    back to the queue; `queue_rank` places it there among its equals in priority (its key when not
+    set); `restarts` counts attempts that failed and were not the last.
     """
 
     team = models.ForeignKey(Team, models.CASCADE, related_name="runs")
@@ -62,6 +64,15 @@ class Run(models.Model):
     end_reason = models.CharField(max_length=20, choices=EndReason.choices, blank=True)
     end_detail = models.JSONField(default=dict)
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
+    queue_rank = models.FloatField(null=True, blank=True)
+    requeue_because = models.CharField(max_length=12, choices=RequeueReason.choices, blank=True)
+    restarts = models.PositiveIntegerField(default=0)
+    not_responding_since = models.DateTimeField(null=True, blank=True)
+    still_since = models.DateTimeField(null=True, blank=True)
+    resumed_from = models.ForeignKey(
+        "self", models.PROTECT, null=True, blank=True, related_name="resumed_by"
+    )
+    sealed_image_login = models.TextField(blank=True)
     last_seq = models.PositiveIntegerField(default=0)
 
     created_at = models.DateTimeField(default=timezone.now)

@@ -13,14 +13,14 @@ from django.utils import timezone
 from runs import preflight, snapshots
 from runs.capacity import capacity_of, need_of
 from runs.cluster import PlannedProcess, processes_of, tf_config
-from runs.config import RunConfig, parse
+from runs.config import CONTAINER_FIELDS, RunConfig, parse
 from runs.environments import spec_of
 from runs.events import record
 from runs.models import Run, Snapshot
 from runs.states import UNFINISHED
 from workspace import bell
 from workspace.errors import Conflict, FieldError, Invalid
-from workspace.models import ComputeTarget, Experiment, Team
+from workspace.models import ComputeTarget, Experiment, TargetKind, Team
 from workspace.selectors import local_use_problem
 from workspace.services import audit
 
@@ -177,6 +177,14 @@ def _target_errors(config: RunConfig, target: ComputeTarget) -> list[FieldError]
     problem = local_use_problem(target)
     if problem:
         errors.append(FieldError("compute_target", problem))
+    if not TargetKind(target.kind).has_containers:
+        errors += [
+            FieldError(
+                name, f"Target {target.name} runs no containers: leave {name} out, or use another."
+            )
+            for name in CONTAINER_FIELDS
+            if getattr(config, name)
+        ]
     if config.node_count > 1:
         errors.append(
             FieldError(

@@ -19,8 +19,8 @@ S = RunStatus
 NEXT: dict[RunStatus, frozenset[RunStatus]] = {
     S.QUEUED: frozenset({S.PREPARING, S.FINALIZING}),
     S.PREPARING: frozenset({S.STARTING, S.FINALIZING}),
-    S.STARTING: frozenset({S.RUNNING, S.FINALIZING}),
-    S.RUNNING: frozenset({S.FINALIZING}),
+    S.STARTING: frozenset({S.RUNNING, S.QUEUED, S.FINALIZING}),
+    S.RUNNING: frozenset({S.QUEUED, S.FINALIZING}),
     S.FINALIZING: frozenset({S.COMPLETED, S.FAILED, S.CANCELED}),
     S.COMPLETED: frozenset(),
     S.FAILED: frozenset(),
@@ -51,12 +51,21 @@ class EndReason(TextChoices):
     OUT_OF_MEMORY = "out_of_memory", "A process ran out of memory"
     LOST = "lost", "A process disappeared"
     TIME_LIMIT = "time_limit", "The maximum duration was reached"
+    NOT_RESPONDING = "not_responding", "Its compute target stopped answering"
+    NO_PROGRESS = "no_progress", "No progress was seen for too long"
 
 
 OUTCOME: dict[EndReason, RunStatus] = dict.fromkeys(EndReason, S.FAILED) | {
     EndReason.COMPLETED: S.COMPLETED,
     EndReason.CANCELED: S.CANCELED,
 }
+
+
+class RequeueReason(TextChoices):
+    """Why an attempt is brought to its end and its run put back into the queue."""
+
+    PREEMPTED = "preempted", "Preempted by a run of higher priority"
+    RESTART = "restart", "An attempt failed and restarts are left"
 
 
 class ProcessState(TextChoices):

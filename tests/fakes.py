@@ -25,7 +25,9 @@ class FakeBackend:
     def check(self) -> Sequence[Node]:
         return [Node("here", cpus=4, memory_bytes=8 * 10**9)]
 
-    def prepare(self, spec: Mapping[str, Any], log: Callable[[bytes], Any]) -> BuiltEnvironment:
+    def prepare(
+        self, digest: str, spec: Mapping[str, Any], log: Callable[[bytes], Any]
+    ) -> BuiltEnvironment:
         return BuiltEnvironment("here", {}, 0)
 
     def has_environment(self, reference: str) -> bool:

@@ -12,7 +12,7 @@ from django.db.models import Q
 from django.utils import timezone
 from redis.exceptions import RedisError
 
-from workspace.compute.registry import backend_for_kind
+from workspace.compute.registry import backend_of
 from workspace.environments_spec import (
     CURATED,
     Curated,
@@ -21,7 +21,7 @@ from workspace.environments_spec import (
     serving_packages,
 )
 from workspace.errors import Conflict
-from workspace.models import Environment, EnvironmentState
+from workspace.models import ComputeTarget, Environment, EnvironmentState, TargetKind
 
 __all__ = [
     "CURATED",
@@ -48,13 +48,18 @@ def log_path(environment: Environment) -> Path:
     return Path(settings.TRAINYARD_HOME) / "environments" / f"{environment.digest}.log"
 
 
-def get_or_create(kind: str, spec: EnvironmentSpec) -> Environment:
-    """Give the one environment of a specification.
+def get_or_create(target: ComputeTarget, spec: EnvironmentSpec) -> Environment:
+    """Give the one environment of a specification on the machines of a target.
 
     One that failed a while ago, or whose files are gone, is to be built again.
     """
     environment, _ = Environment.objects.get_or_create(
-        digest=spec.digest(kind), defaults={"kind": kind, "spec": spec.to_json()}
+        digest=spec.digest(target.pool or target.kind),
+        defaults={
+            "kind": target.kind,
+            "target": None if target.kind == TargetKind.LOCAL else target,
+            "spec": spec.to_json(),
+        },
     )
     now = timezone.now()
     same = Environment.objects.filter(pk=environment.pk)
@@ -71,7 +76,7 @@ def get_or_create(kind: str, spec: EnvironmentSpec) -> Environment:
 
 
 def _is_there(environment: Environment) -> bool:
-    return backend_for_kind(environment.kind).has_environment(environment.reference)
+    return backend_of(environment).has_environment(environment.reference)
 
 
 def enqueue_build(environment: Environment) -> None:
@@ -124,5 +129,5 @@ def remove(environment: Environment) -> None:
         locked.groups.update(environment=None)
         locked.delete()
     if locked.reference:
-        backend_for_kind(locked.kind).discard(locked.reference)
+        backend_of(locked).discard(locked.reference)
     log_path(locked).unlink(missing_ok=True)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +50,20 @@ CURATED: Mapping[str, Curated] = {
 
 @dataclass(frozen=True)
 class EnvironmentSpec:
-    """What somebody asked for; `packages` are requirement lines in order. Equal specs share one."""
+    """What somebody asked for; `packages` are requirement lines in order. Equal specs share one.
+
+    `conda` (package specifications) and `image` (the image to start from) are for targets that run
+    containers. `mpi` adds Open MPI and mpi4py, `horovod` Horovod.
+    """
 
     framework_version: str
     gpu: bool = False
     packages: tuple[str, ...] = ()
     python: str = ""
+    conda: tuple[str, ...] = ()
+    image: str = ""
+    mpi: bool = False
+    horovod: bool = False
 
     @classmethod
     def of(
@@ -65,29 +73,32 @@ class EnvironmentSpec:
         gpu: bool = False,
         packages: Iterable[str] = (),
         python: str = "",
+        conda: Iterable[str] = (),
+        image: str = "",
+        mpi: bool = False,
+        horovod: bool = False,
     ) -> "EnvironmentSpec":
         if framework_version not in CURATED:
             known = ", ".join(CURATED)
             message = f"There is no environment for TensorFlow {framework_version}. Use {known}."
             raise Invalid.of(FieldError("framework_version", message))
-        return cls(framework_version, gpu, tuple(sorted(set(packages))), python)
+        return cls(
+            framework_version,
+            gpu,
+            tuple(sorted(set(packages))),
+            python,
+            tuple(sorted(set(conda))),
+            image,
+            mpi,
+            horovod,
+        )
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "EnvironmentSpec":
-        return cls.of(
-            data["framework_version"],
-            gpu=data["gpu"],
-            packages=data["packages"],
-            python=data.get("python", ""),
-        )
+        return cls.of(**data)
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "framework_version": self.framework_version,
-            "gpu": self.gpu,
-            "packages": list(self.packages),
-            "python": self.python,
-        }
+        return asdict(self) | {"packages": list(self.packages), "conda": list(self.conda)}
 
     @property
     def pythons(self) -> tuple[str, ...]:
@@ -111,13 +122,17 @@ class EnvironmentSpec:
             if name != ours
         ]
 
-    def digest(self, kind: str) -> str:
-        """Name the environment by all that decides what is in it."""
+    def digest(self, pool: str) -> str:
+        """Name the environment by all that decides what is in it, and by where it is."""
         content = {
-            "kind": kind,
+            "pool": pool,
             "requirements": self.requirements,
             "overrides": self.overrides,
             "pythons": self.pythons,
+            "conda": self.conda,
+            "image": self.image,
+            "mpi": self.mpi,
+            "horovod": self.horovod,
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

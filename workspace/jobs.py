@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from workspace import bell
 from workspace.compute.base import BackendError
-from workspace.compute.registry import backend_for_kind
+from workspace.compute.registry import backend_of
 from workspace.environments import log_path
 from workspace.models import Environment, EnvironmentState
 
@@ -33,8 +33,8 @@ def build_environment(environment_id: int) -> None:
     changes: dict[str, object] = {}
     try:
         with path.open("wb", buffering=0) as written:
-            built = backend_for_kind(environment.kind).prepare(
-                {**environment.spec, "digest": environment.digest}, written.write
+            built = backend_of(environment).prepare(
+                environment.digest, environment.spec, written.write
             )
         changes = {
             "state": EnvironmentState.READY,

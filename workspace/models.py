@@ -141,7 +141,13 @@ class ApiToken(models.Model):
 
 
 class TargetKind(models.TextChoices):
-    LOCAL = "local"
+    LOCAL = "local", "This machine, without containers"
+    DOCKER = "docker", "A Docker Engine"
+    SWARM = "swarm", "A Docker Swarm"
+
+    @property
+    def has_containers(self) -> bool:
+        return self != TargetKind.LOCAL
 
 
 class TargetManager(models.Manager["ComputeTarget"]):
@@ -152,7 +158,12 @@ class TargetManager(models.Manager["ComputeTarget"]):
 
 
 class ComputeTarget(models.Model):
-    """A place where a team's processes run, and how much of it they may use."""
+    """A place where a team's processes run, and how much of it they may use.
+
+    Targets with the same `pool` stand for the same machines, whose capacity counts once. Fields
+    that start with `sealed_` hold what `workspace.sealing` gave, and are never shown. Limits that
+    are not set are those of the machines.
+    """
 
     team = models.ForeignKey(Team, models.CASCADE, related_name="targets")
     name = models.CharField(max_length=32, validators=[slug_validator])
@@ -162,7 +173,37 @@ class ComputeTarget(models.Model):
         default=False,
         help_text="Let code of several users run on this machine without containers.",
     )
+    is_draining = models.BooleanField(default=False)
     max_processes = models.PositiveIntegerField(default=64)
+
+    address = models.CharField(max_length=300, blank=True)
+    tls_ca = models.TextField(blank=True)
+    tls_cert = models.TextField(blank=True)
+    sealed_tls_key = models.TextField(blank=True)
+    registry = models.CharField(max_length=200, blank=True)
+    registry_user = models.CharField(max_length=200, blank=True)
+    sealed_registry_password = models.TextField(blank=True)
+    base_image = models.CharField(max_length=300, blank=True)
+    gpu_base_image = models.CharField(max_length=300, blank=True)
+    web_url = models.URLField(blank=True)
+    pool = models.CharField(max_length=100, blank=True)
+
+    nodes = models.JSONField(default=list, blank=True)
+    max_cpus = models.FloatField(null=True, blank=True)
+    max_memory_bytes = models.BigIntegerField(null=True, blank=True)
+    max_gpus = models.PositiveIntegerField(null=True, blank=True)
+    max_gpus_per_run = models.PositiveIntegerField(null=True, blank=True)
+    default_priority = models.IntegerField(default=0)
+    max_priority = models.IntegerField(default=100)
+    images_kept_days = models.PositiveIntegerField(default=30)
+    images_max_bytes = models.BigIntegerField(null=True, blank=True)
+
+    unreachable_since = models.DateTimeField(null=True, blank=True)
+    unreachable_because = models.CharField(max_length=500, blank=True)
+    lost_after_seconds = models.PositiveIntegerField(default=600)
+    still_after_seconds = models.PositiveIntegerField(default=1800)
+    ends_still_runs = models.BooleanField(default=False)
+
     created_at = models.DateTimeField(default=timezone.now)
     deleted_at = models.DateTimeField(null=True, blank=True)
 
@@ -181,6 +222,25 @@ class ComputeTarget(models.Model):
         return self.name
 
 
+class TargetGrant(models.Model):
+    """How much of a target one team may use; a team that is not its owner needs one to use it."""
+
+    target = models.ForeignKey(ComputeTarget, models.CASCADE, related_name="grants")
+    team = models.ForeignKey(Team, models.CASCADE, related_name="target_grants")
+    max_runs = models.PositiveIntegerField(null=True, blank=True)
+    max_gpus = models.PositiveIntegerField(null=True, blank=True)
+    gpu_hours_a_month = models.FloatField(null=True, blank=True)
+    min_role = models.CharField(max_length=10, choices=Role.choices, default=Role.MEMBER)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["target", "team"], name="one_grant_per_team")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.team} on {self.target}"
+
+
 class EnvironmentState(models.TextChoices):
     PENDING = "pending"
     BUILDING = "building"
@@ -189,13 +249,16 @@ class EnvironmentState(models.TextChoices):
 
 
 class Environment(models.Model):
-    """The Python packages that processes of one kind of target run with, built once per digest.
+    """The Python packages that processes on one pool of machines run with, built once per digest.
+
+    `target` is the one through which it is built and held: any of its pool will do.
 
     `spec` is what `workspace.environments.EnvironmentSpec` serialises to; `digest` is its SHA-256.
     """
 
     digest = models.CharField(max_length=64, unique=True)
     kind = models.CharField(max_length=10, choices=TargetKind.choices)
+    target = models.ForeignKey(ComputeTarget, models.SET_NULL, null=True, related_name="+")
     spec = models.JSONField()
     state = models.CharField(
         max_length=10, choices=EnvironmentState.choices, default=EnvironmentState.PENDING

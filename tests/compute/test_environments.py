@@ -12,12 +12,13 @@ from tests.factories import make_environment, make_group, make_run
 from workspace import environments, jobs
 from workspace.compute import local_environment
 from workspace.compute.base import EnvironmentFailed
-from workspace.compute.registry import backend_for_kind
+from workspace.compute.registry import backend_of
 from workspace.environments import EnvironmentSpec, enqueue_build, get_or_create
 from workspace.errors import Conflict
-from workspace.models import Environment, EnvironmentState, Team
+from workspace.models import ComputeTarget, Environment, EnvironmentState, TargetKind, Team
 
 SPEC = EnvironmentSpec.of("2.21")
+LOCAL = ComputeTarget(name="local", kind=TargetKind.LOCAL)
 
 
 def with_files(environment: Environment, home: Path) -> Environment:
@@ -36,34 +37,34 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.django_db
 def test_equal_specifications_share_one_environment() -> None:
-    first = get_or_create("local", SPEC)
+    first = get_or_create(LOCAL, SPEC)
     assert first.state == EnvironmentState.PENDING
-    assert get_or_create("local", EnvironmentSpec.of("2.21")) == first
+    assert get_or_create(LOCAL, EnvironmentSpec.of("2.21")) == first
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("seconds", "state"), [(90, "pending"), (5, "failed")])
 def test_a_failed_environment_is_tried_again_after_a_while(seconds: int, state: str) -> None:
-    environment = get_or_create("local", SPEC)
+    environment = get_or_create(LOCAL, SPEC)
     Environment.objects.update(
         state=EnvironmentState.FAILED, built_at=timezone.now() - timedelta(seconds=seconds)
     )
-    assert get_or_create("local", SPEC).state == state
+    assert get_or_create(LOCAL, SPEC).state == state
     assert environment.digest == SPEC.digest("local")
 
 
 @pytest.mark.django_db
 def test_an_environment_whose_files_are_gone_is_built_again(home: Path) -> None:
     environment = make_environment(digest=SPEC.digest("local"))
-    assert get_or_create("local", SPEC).state == EnvironmentState.PENDING
+    assert get_or_create(LOCAL, SPEC).state == EnvironmentState.PENDING
     Environment.objects.update(state=EnvironmentState.READY, reference=environment.reference)
     with_files(environment, home)
-    assert get_or_create("local", SPEC).state == EnvironmentState.READY
+    assert get_or_create(LOCAL, SPEC).state == EnvironmentState.READY
 
 
 @pytest.mark.django_db(transaction=True)
 def test_asking_often_queues_one_build(broker: Redis) -> None:
-    environment = get_or_create("local", SPEC)
+    environment = get_or_create(LOCAL, SPEC)
     for _ in range(3):
         enqueue_build(environment)
     assert broker.llen("rq:queue:default") == 1
@@ -72,13 +73,13 @@ def test_asking_often_queues_one_build(broker: Redis) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_a_broker_that_is_away_harms_nothing(settings, caplog: pytest.LogCaptureFixture) -> None:
     settings.RQ_QUEUES = {"default": {"URL": "unix:///nonexistent/valkey.sock"}}
-    enqueue_build(get_or_create("local", SPEC))
+    enqueue_build(get_or_create(LOCAL, SPEC))
     assert "The broker is away" in caplog.text
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_build_makes_a_virtualenv_and_tells_what_is_in_it(home: Path, small: None) -> None:
-    environment = get_or_create("local", EnvironmentSpec.of("2.21", packages=["six==1.17.0"]))
+    environment = get_or_create(LOCAL, EnvironmentSpec.of("2.21", packages=["six==1.17.0"]))
     jobs.build_environment(environment.pk)
     environment.refresh_from_db()
     assert environment.state == EnvironmentState.READY, environment.error
@@ -91,7 +92,7 @@ def test_a_build_makes_a_virtualenv_and_tells_what_is_in_it(home: Path, small: N
 
 @pytest.mark.django_db(transaction=True)
 def test_a_failed_build_tells_in_the_resolvers_words(home: Path, small: None) -> None:
-    environment = get_or_create("local", EnvironmentSpec.of("2.21", packages=["six==99.0"]))
+    environment = get_or_create(LOCAL, EnvironmentSpec.of("2.21", packages=["six==99.0"]))
     jobs.build_environment(environment.pk)
     environment.refresh_from_db()
     assert environment.state == EnvironmentState.FAILED
@@ -103,7 +104,7 @@ def test_a_failed_build_tells_in_the_resolvers_words(home: Path, small: None) ->
 @pytest.mark.django_db(transaction=True)
 def test_a_python_that_is_nowhere_is_named(home: Path, small: None, monkeypatch) -> None:
     monkeypatch.setenv("UV_PYTHON_DOWNLOADS", "never")
-    environment = get_or_create("local", EnvironmentSpec.of("2.21", python="3.7"))
+    environment = get_or_create(LOCAL, EnvironmentSpec.of("2.21", python="3.7"))
     jobs.build_environment(environment.pk)
     environment.refresh_from_db()
     assert environment.state == EnvironmentState.FAILED
@@ -120,7 +121,7 @@ def test_one_of_two_workers_builds(home: Path, monkeypatch: pytest.MonkeyPatch) 
         raise EnvironmentFailed("enough")
 
     monkeypatch.setattr(local_environment, "build", build)
-    environment = get_or_create("local", SPEC)
+    environment = get_or_create(LOCAL, SPEC)
     jobs.build_environment(environment.pk)
     assert len(built) == 1
 
@@ -133,7 +134,7 @@ def test_a_build_that_trips_is_no_endless_building(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(local_environment, "build", trip)
-    environment = get_or_create("local", SPEC)
+    environment = get_or_create(LOCAL, SPEC)
     jobs.build_environment(environment.pk)
     environment.refresh_from_db()
     assert environment.state == EnvironmentState.FAILED
@@ -164,7 +165,7 @@ def test_an_environment_in_use_stays(team: Team, home: Path) -> None:
     ProcessGroup.objects.filter(pk=group.pk).update(removed_at=timezone.now())
     environments.remove(environment)
     assert not Environment.objects.exists()
-    assert not backend_for_kind("local").has_environment(environment.reference)
+    assert not backend_of(environment).has_environment(environment.reference)
 
 
 @pytest.mark.django_db

@@ -17,6 +17,7 @@ from tests.runner.stage import Group, one, python
 from tests.runner.test_program import DAEMON, IGNORES_SIGTERM, daemon_of, is_alive
 from tests.runner.web import FakeWeb, spec, until
 from workspace.compute import local_machine
+from workspace.compute.access import TargetAccess
 from workspace.compute.base import BackendError, GroupPlan, SightingState
 from workspace.compute.local import LocalBackend
 
@@ -56,7 +57,7 @@ def test_a_second_start_changes_nothing(yard: Path, web: FakeWeb) -> None:
     group = two_sleepers(yard, web)
     runners = [runner_of(group, 0), runner_of(group, 1)]
     group.start()
-    LocalBackend(str(yard)).start(group.plan)
+    LocalBackend(TargetAccess(home=str(yard))).start(group.plan)
     assert [runner_of(group, 0), runner_of(group, 1)] == runners
     assert [told.calls.count("spec") for told in group.told] == [1, 1]
 
@@ -89,7 +90,7 @@ def test_the_exit_code_and_reason_are_seen(yard: Path, web: FakeWeb) -> None:
 
 
 def test_a_group_that_never_was_is_empty_and_may_be_removed(yard: Path) -> None:
-    backend = LocalBackend(str(yard))
+    backend = LocalBackend(TargetAccess(home=str(yard)))
     assert backend.observe("run-9-9") == []
     backend.stop("run-9-9", timedelta(seconds=1))
     backend.kill("run-9-9")
@@ -100,7 +101,7 @@ def test_a_group_that_never_was_is_empty_and_may_be_removed(yard: Path) -> None:
 @pytest.mark.parametrize("label", ["", "../x", "a/b", "/etc", "x" * 65])
 def test_a_label_that_is_no_name_is_refused(yard: Path, label: str) -> None:
     with pytest.raises(BackendError):
-        LocalBackend(str(yard)).remove(label)
+        LocalBackend(TargetAccess(home=str(yard))).remove(label)
 
 
 def test_an_environment_that_is_gone_is_named(yard: Path, web: FakeWeb) -> None:
@@ -157,7 +158,7 @@ def test_kill_spares_a_group_of_the_same_name_in_another_home(
     yard: Path, web: FakeWeb, tmp_path: Path
 ) -> None:
     group = two_sleepers(yard, web)
-    LocalBackend(str(tmp_path / "other")).kill(group.label)
+    LocalBackend(TargetAccess(home=str(tmp_path / "other"))).kill(group.label)
     other = two_sleepers(yard, web, "run-1-11")
     group.backend.kill(group.label)
     assert states(other) == [SightingState.ALIVE, SightingState.ALIVE]
@@ -175,7 +176,7 @@ def test_remove_leaves_nothing(yard: Path, web: FakeWeb) -> None:
 
 def test_another_backend_adopts_what_runs(yard: Path, web: FakeWeb) -> None:
     group = two_sleepers(yard, web)
-    group.backend = LocalBackend(str(yard))
+    group.backend = LocalBackend(TargetAccess(home=str(yard)))
     assert states(group) == [SightingState.ALIVE, SightingState.ALIVE]
     group.backend.stop(group.label, timedelta(seconds=5))
     group.until_collected()
@@ -188,7 +189,7 @@ import sys
 from tests.runner import stage
 from workspace.compute.base import GroupPlan, ProcessPlan
 from workspace.compute.local import LocalBackend
-LocalBackend({str(yard)!r}).start({group.plan!r})
+LocalBackend(TargetAccess(home={str(yard)!r})).start({group.plan!r})
 """
     subprocess.run([sys.executable, "-c", starter], check=True, timeout=30)
     until(lambda: states(group) == [SightingState.ALIVE])
@@ -256,7 +257,7 @@ def test_addresses_are_free_stable_and_nobody_else_gets_them(yard: Path, web: Fa
     second = Group(yard, web, [spec(python("pass"))] * 3, "run-2-1")
     given = first.backend.addresses(first.plan)
     others = second.backend.addresses(second.plan)
-    assert LocalBackend(str(yard)).addresses(first.plan) == given
+    assert LocalBackend(TargetAccess(home=str(yard))).addresses(first.plan) == given
     assert list(given) == first.names
     all_given = [
         address for each in (given, others) for ports in each.values() for address in ports
@@ -300,7 +301,7 @@ def sleeper() -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
 
 
 def test_this_machine_is_one_node(yard: Path) -> None:
-    (node,) = LocalBackend(str(yard)).check()
+    (node,) = LocalBackend(TargetAccess(home=str(yard))).check()
     assert node.cpus == len(os.sched_getaffinity(0))
     assert node.memory_bytes > 100 * 1024 * 1024
     assert node.healthy

@@ -92,7 +92,7 @@ class Stage:
 
     def use_python(self, version: ModelVersion, python: str) -> Environment:
         """Have the environment that serves a version be one with this program as its python."""
-        environment = get_or_create(self.target.kind, serving_spec(version, gpu=False))
+        environment = get_or_create(self.target, serving_spec(version, gpu=False))
         folder = self.home / "environments" / environment.digest / "bin"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "python").write_text(python)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.runner.web import FakeWeb, Told, spec, until
+from workspace.compute.access import TargetAccess
 from workspace.compute.base import GroupPlan, ProcessPlan
 from workspace.compute.local import LocalBackend
 
@@ -37,7 +38,7 @@ class Group:
         self.web = web
         self.label = label
         self.home = home
-        self.backend = LocalBackend(str(home))
+        self.backend = LocalBackend(TargetAccess(home=str(home)))
         self.names = [f"worker-{index}" for index in range(len(specs))]
         self.told: list[Told] = [
             web.expect(f"{label}-{name}", spec=each)

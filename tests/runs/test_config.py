@@ -148,8 +148,7 @@ def test_other_variables_are_the_users_business():
 
 
 def test_what_is_not_built_yet_is_said_so():
-    found = errors_of({**MINIMAL, "custom_docker_image": "python", "inputs": ["x"]})
-    assert "containers" in found["custom_docker_image"]
+    found = errors_of({**MINIMAL, "inputs": ["x"]})
     assert "datasets" in found["inputs"]
 
 

@@ -15,7 +15,6 @@ from runs.snapshots import Entry, Manifest, create_snapshot
 from runs.states import EndReason, ProcessState, RunStatus
 from tests.factories import make_target
 from tests.fakes import FakeBackend
-from workspace.compute import registry
 from workspace.compute.base import BackendError
 from workspace.errors import Conflict, Invalid
 from workspace.models import Environment, EnvironmentState, Team
@@ -30,7 +29,7 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
     fake = FakeBackend()
     for module in ("runs.launch", "runs.capacity", "runs.reconciler"):
         monkeypatch.setattr(f"{module}.backend_for", lambda target: fake)
-    monkeypatch.setattr(registry, "backend_for_kind", lambda kind: fake)
+    monkeypatch.setattr("workspace.environments.backend_of", lambda environment: fake)
     monkeypatch.setattr(reconciler, "LOOK_EVERY_SECONDS", 0)
     monkeypatch.setattr(reconciler, "enqueue_build", lambda environment: None)
     return fake

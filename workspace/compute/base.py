@@ -20,6 +20,13 @@ class BackendError(Exception):
         self.retryable = retryable
 
 
+class Unreachable(BackendError):
+    """The target did not answer at all: nothing is known of what runs on it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retryable=True)
+
+
 class EnvironmentFailed(BackendError):
     """The environment cannot be built; the text holds the resolver's own words."""
 
@@ -42,6 +49,7 @@ class Node:
     gpus: tuple[Gpu, ...] = ()
     healthy: bool = True
     message: str = ""
+    engine_version: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,8 @@ class ProcessPlan:
     """One process of a group: what the backend needs to start its runner.
 
     `environment` holds what the runner itself needs; the command and variables of the user's
-    program reach the runner over its protocol.
+    program reach the runner over its protocol. `node` is where the queue placed the process, on
+    targets of several nodes; `shm_bytes` sizes /dev/shm in a container.
     """
 
     role: str
@@ -59,6 +68,8 @@ class ProcessPlan:
     memory_bytes: int | None = None
     gpus: tuple[str, ...] = ()
     ports: int = 0
+    node: str = ""
+    shm_bytes: int | None = None
 
     @property
     def name(self) -> str:
@@ -67,12 +78,16 @@ class ProcessPlan:
 
 @dataclass(frozen=True)
 class GroupPlan:
-    """Processes that start together or not at all; `id` labels everything that exists of it."""
+    """Processes that start together or not at all; `id` labels everything that exists of it.
+
+    `checkpoints` names the folder or volume that all of them, and later attempts, share.
+    """
 
     id: str
     environment_reference: str
     processes: tuple[ProcessPlan, ...]
     addresses: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    checkpoints: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,11 +118,15 @@ class Sighting:
 
 class Backend(Protocol):
     def check(self) -> Sequence[Node]:
-        """Give the capacity and health of every node."""
+        """Give the capacity and health of every node. Raises Unreachable."""
         ...
 
-    def prepare(self, spec: Mapping[str, Any], log: Callable[[bytes], Any]) -> BuiltEnvironment:
+    def prepare(
+        self, digest: str, spec: Mapping[str, Any], log: Callable[[bytes], Any]
+    ) -> BuiltEnvironment:
         """Make the environment that `spec` describes; its log goes to `log` as it comes.
+
+        `spec` is what EnvironmentSpec.to_json gives, `digest` its name on these machines.
 
         Raises EnvironmentFailed with the resolver's own words.
         """

@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 from runs.runner import procfs
 from runs.runner.folder import Folder, read_json, write_json
 from workspace.compute import local_environment, local_machine
+from workspace.compute.access import TargetAccess
 from workspace.compute.base import (
     BackendError,
     BuiltEnvironment,
@@ -51,16 +52,18 @@ class LocalBackend:
     # Of all backends in this process: a runner outlives the object that started it.
     _runners: ClassVar[list[subprocess.Popen[bytes]]] = []
 
-    def __init__(self, home: str) -> None:
-        self.home = Path(home)
+    def __init__(self, access: TargetAccess) -> None:
+        self.home = Path(access.home)
         self._groups = self.home / "local"
 
     def check(self) -> Sequence[Node]:
         return [local_machine.look()]
 
-    def prepare(self, spec: Mapping[str, Any], log: Callable[[bytes], Any]) -> BuiltEnvironment:
+    def prepare(
+        self, digest: str, spec: Mapping[str, Any], log: Callable[[bytes], Any]
+    ) -> BuiltEnvironment:
         wanted = EnvironmentSpec.from_json(spec)
-        reference = f"environments/{spec.get('digest') or wanted.digest('local')}"
+        reference = f"environments/{digest}"
         folder = self.home / reference
         local_environment.build(folder, wanted, log)
         return BuiltEnvironment(

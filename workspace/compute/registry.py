@@ -1,27 +1,58 @@
-"""Which backend serves which kind of compute target; each is imported when it is first used."""
+"""Which backend serves a compute target; each kind is imported when it is first used."""
 
-from functools import cache
+from functools import lru_cache
 from importlib import import_module
 
 from django.conf import settings
 
-from workspace.compute.base import Backend
-from workspace.models import ComputeTarget, TargetKind
+from workspace.compute.access import TargetAccess
+from workspace.compute.base import Backend, BackendError
+from workspace.models import ComputeTarget, Environment, TargetKind
+from workspace.sealing import unseal
 
-BACKENDS: dict[str, str] = {TargetKind.LOCAL: "workspace.compute.local:LocalBackend"}
+BACKENDS: dict[str, str] = {
+    TargetKind.LOCAL: "workspace.compute.local:LocalBackend",
+    TargetKind.DOCKER: "workspace.compute.docker:DockerBackend",
+    TargetKind.SWARM: "workspace.compute.swarm:SwarmBackend",
+}
 
 
 def backend_for(target: ComputeTarget) -> Backend:
-    return backend_for_kind(target.kind)
+    """Give the backend of a target; the same one as long as the target is reached the same way."""
+    return _make(BACKENDS[target.kind], access_to(target))
 
 
-def backend_for_kind(kind: str) -> Backend:
-    """Give the backend of a kind of target, for what is the same on all targets of the kind."""
-    return _make(BACKENDS[kind], str(settings.TRAINYARD_HOME))
+def backend_of(environment: Environment) -> Backend:
+    """Give the backend that builds and holds an environment."""
+    if environment.kind == TargetKind.LOCAL:
+        return _make(BACKENDS[TargetKind.LOCAL], TargetAccess(home=str(settings.TRAINYARD_HOME)))
+    if environment.target is None:
+        raise BackendError("The compute target that held this environment was removed.")
+    return backend_for(environment.target)
 
 
-@cache
-def _make(path: str, home: str) -> Backend:
+def access_to(target: ComputeTarget) -> TargetAccess:
+    """Give all that a backend needs to know of a target."""
+    home = str(settings.TRAINYARD_HOME)
+    if target.kind == TargetKind.LOCAL:
+        return TargetAccess(home=home)
+    return TargetAccess(
+        home=home,
+        address=target.address,
+        tls_ca=target.tls_ca,
+        tls_cert=target.tls_cert,
+        tls_key=unseal(target.sealed_tls_key),
+        registry=target.registry,
+        registry_user=target.registry_user,
+        registry_password=unseal(target.sealed_registry_password),
+        base_image=target.base_image,
+        gpu_base_image=target.gpu_base_image,
+        nodes=tuple(target.nodes),
+    )
+
+
+@lru_cache(maxsize=64)
+def _make(path: str, access: TargetAccess) -> Backend:
     module, _, name = path.partition(":")
-    backend: Backend = getattr(import_module(module), name)(home)
+    backend: Backend = getattr(import_module(module), name)(access)
     return backend

@@ -1,0 +1,24 @@
+"""How a backend reaches its target, as plain data: backends import no Django model."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class TargetAccess:
+    """An engine's address and credentials; `home` is TRAINYARD_HOME. Secrets stay out of `repr`.
+
+    `address`: unix:///path, tcp://host:port (with TLS where a certificate is given) or
+    ssh://user@host. `nodes`: the names of those that may be used; empty for all.
+    """
+
+    home: str
+    address: str = ""
+    tls_ca: str = ""
+    tls_cert: str = field(default="", repr=False)
+    tls_key: str = field(default="", repr=False)
+    registry: str = ""
+    registry_user: str = ""
+    registry_password: str = field(default="", repr=False)
+    base_image: str = ""
+    gpu_base_image: str = ""
+    nodes: tuple[str, ...] = ()
