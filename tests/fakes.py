@@ -65,6 +65,9 @@ class FakeBackend:
     def salvage(self, group_id: str, names: Sequence[str]) -> Sequence[str]:
         return []
 
+    def discard_checkpoints(self, name: str) -> None:
+        self.calls.append(("discard_checkpoints", name))
+
     def remove(self, group_id: str) -> None:
         self.calls.append(("remove", group_id))
         self.alive.pop(group_id, None)

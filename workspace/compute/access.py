@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 class TargetAccess:
     """An engine's address and credentials; `home` is TRAINYARD_HOME. Secrets stay out of `repr`.
 
+    `installation` labels what is ours on an engine that several Trainyards may share.
+
     `address`: unix:///path, tcp://host:port (with TLS where a certificate is given) or
     ssh://user@host. `nodes`: the names of those that may be used; empty for all.
     """
 
     home: str
+    installation: str = ""
     address: str = ""
     tls_ca: str = ""
     tls_cert: str = field(default="", repr=False)

@@ -163,5 +163,9 @@ class Backend(Protocol):
         ...
 
     def remove(self, group_id: str) -> None:
-        """Leave nothing of the group: processes, folders, ports."""
+        """Leave nothing of the group: processes, folders, networks, ports."""
+        ...
+
+    def discard_checkpoints(self, name: str) -> None:
+        """Remove what the attempts of a run shared, once the run is over."""
         ...

@@ -146,6 +146,9 @@ class LocalBackend:
         if group.exists():
             raise BackendError(f"The folder of {group_id} cannot be removed.", retryable=True)
 
+    def discard_checkpoints(self, name: str) -> None:
+        shutil.rmtree(self.home / "runs" / name.removeprefix("run-") / "checkpoints", True)
+
     def _group(self, group_id: str) -> Path:
         if not LABEL.fullmatch(group_id):
             raise BackendError(f"{group_id!r} cannot be the name of a group.")

@@ -1,5 +1,6 @@
 """Which backend serves a compute target; each kind is imported when it is first used."""
 
+import hashlib
 from functools import lru_cache
 from importlib import import_module
 
@@ -38,6 +39,7 @@ def access_to(target: ComputeTarget) -> TargetAccess:
         return TargetAccess(home=home)
     return TargetAccess(
         home=home,
+        installation=_installation(),
         address=target.address,
         tls_ca=target.tls_ca,
         tls_cert=target.tls_cert,
@@ -49,6 +51,11 @@ def access_to(target: ComputeTarget) -> TargetAccess:
         gpu_base_image=target.gpu_base_image,
         nodes=tuple(target.nodes),
     )
+
+
+def _installation() -> str:
+    """Give a name that a restored backup keeps, as it keeps SECRET_KEY."""
+    return hashlib.sha256(b"installation" + settings.SECRET_KEY.encode()).hexdigest()[:12]
 
 
 @lru_cache(maxsize=64)
