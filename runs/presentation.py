@@ -9,7 +9,7 @@ from typing import Any
 
 from runs.config import Mode, RunConfig
 from runs.models import Process, Run, RunEvent
-from runs.states import EndReason, ProcessState, RunStatus
+from runs.states import EndReason, ProcessState, RequeueReason, RunStatus
 
 TERMINAL_SEQUENCES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b.?"
@@ -160,6 +160,9 @@ def sentence_of(event: RunEvent) -> str:
     if event.type == "run.status_changed":
         why = f": {EndReason(data['reason']).label.lower()}" if data.get("reason") else ""
         return f"{data['from']} → {data['to']}{why}."
+    if event.type == "run.requeue_requested":
+        words = f"{RequeueReason(data['because']).label}."
+        return f"{words} {data['message']}" if data.get("message") else words
     if event.type == "process.exited":
         how = data.get("reason") or f"ended with exit code {data['exit_code']}"
         return f"{data['process']} {how}."

@@ -29,6 +29,7 @@ NEXT: dict[RunStatus, frozenset[RunStatus]] = {
 
 TERMINAL = frozenset(status for status, following in NEXT.items() if not following)
 UNFINISHED = frozenset(RunStatus) - TERMINAL
+WITH_PROCESSES = frozenset({S.STARTING, S.RUNNING})
 
 TIMESTAMPS = {
     S.PREPARING: "preparing_at",

@@ -3,11 +3,12 @@
 import itertools
 
 import pytest
+from django.utils import timezone
 
-from runs.lifecycle import ForbiddenMove, StaleRun, finalize, move, phases_of
+from runs.lifecycle import ForbiddenMove, StaleRun, finalize, move, phases_of, put_back, requeue
 from runs.models import Run
 from runs.selectors import events_after
-from runs.states import NEXT, OUTCOME, TERMINAL, EndReason, RunStatus
+from runs.states import NEXT, OUTCOME, TERMINAL, EndReason, RequeueReason, RunStatus
 from tests.factories import make_run, make_team
 
 pytestmark = pytest.mark.django_db
@@ -52,3 +53,25 @@ def test_news_are_told_only_after_commit(django_capture_on_commit_callbacks):
     with django_capture_on_commit_callbacks() as told:
         move(run, RunStatus.PREPARING)
     assert told
+
+
+def test_a_run_is_put_back_once_and_keeps_the_time_of_its_return():
+    run = make_run(make_team())
+    assert not requeue(run, RequeueReason.PREEMPTED), "it has no processes yet"
+    for status in (RunStatus.PREPARING, RunStatus.STARTING, RunStatus.RUNNING):
+        move(run, status)
+    assert requeue(run, RequeueReason.PREEMPTED, message="Run 7 needs its GPUs.")
+    assert not requeue(run, RequeueReason.RESTART), "it is on its way back already"
+    assert (run.requeue_because, run.restarts) == (RequeueReason.PREEMPTED, 0)
+    put_back(run)
+    assert (run.status, run.requeue_because, run.running_at) == (RunStatus.QUEUED, "", None)
+    back = events_after(run, 0).last()
+    (phase,) = phases_of(run, back.at)
+    assert (phase["name"], phase["since"]) == ("Queued", back.at.isoformat())
+
+
+def test_a_run_that_is_to_be_canceled_is_not_put_back():
+    run = make_run(make_team(), status=RunStatus.RUNNING, cancel_requested_at=timezone.now())
+    assert not requeue(run, RequeueReason.RESTART)
+    run.refresh_from_db()
+    assert (run.requeue_because, run.restarts) == ("", 0)
