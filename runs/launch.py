@@ -17,8 +17,10 @@ from runs.process_tokens import process_token
 from workspace.compute.base import BackendError, GroupPlan, ProcessPlan
 from workspace.compute.registry import backend_for
 from workspace.environments import get_or_create
-from workspace.models import Environment
+from workspace.models import Environment, TargetKind
 from workspace.tokens import digest_of
+
+CHECKPOINTS_IN_CONTAINERS = "/trainyard/checkpoints"
 
 
 def environment_for(run: Run) -> Environment:
@@ -53,9 +55,7 @@ def create_group(run: Run, environment: Environment) -> ProcessGroup:
     addresses = {
         name: found[0] for name, found in backend_for(run.target).addresses(bare).items() if found
     }
-    checkpoints = checkpoint_dir(run)
-    checkpoints.mkdir(parents=True, exist_ok=True)
-    facts = Facts(str(run.number), str(checkpoints))
+    facts = Facts(str(run.number), checkpoint_dir(run))
     with transaction.atomic():
         group = ProcessGroup.objects.create(
             label=label,
@@ -97,12 +97,22 @@ def plan_of(group: ProcessGroup) -> GroupPlan:
         group.environment.reference,
         tuple(_process_plan(group, process) for process in processes),
         _addresses(processes),
+        "" if group.run is None else checkpoints_of(group.run),
     )
 
 
-def checkpoint_dir(run: Run) -> Path:
-    """Give the folder that all processes of a run share, kept across its attempts."""
-    return Path(settings.TRAINYARD_HOME) / "runs" / str(run.pk) / "checkpoints"
+def checkpoints_of(run: Run) -> str:
+    """Name what all attempts of a run share, for its backend."""
+    return f"run-{run.pk}"
+
+
+def checkpoint_dir(run: Run) -> str:
+    """Give the folder, as the run's processes see it, that is kept across its attempts."""
+    if TargetKind(run.target.kind).has_containers:
+        return CHECKPOINTS_IN_CONTAINERS
+    folder = Path(settings.TRAINYARD_HOME) / "runs" / str(run.pk) / "checkpoints"
+    folder.mkdir(parents=True, exist_ok=True)
+    return str(folder)
 
 
 def _process_plan(group: ProcessGroup, process: Process) -> ProcessPlan:
@@ -110,7 +120,7 @@ def _process_plan(group: ProcessGroup, process: Process) -> ProcessPlan:
         role=process.role,
         index=process.index,
         environment={
-            "TRAINYARD_URL": settings.TRAINYARD_URL,
+            "TRAINYARD_URL": group.target.web_url or settings.TRAINYARD_URL,
             "TRAINYARD_CA_BUNDLE": settings.TRAINYARD_CA_BUNDLE,
             "TRAINYARD_PROCESS_TOKEN": process_token(group.label, process.name),
         },
@@ -118,6 +128,8 @@ def _process_plan(group: ProcessGroup, process: Process) -> ProcessPlan:
         memory_bytes=process.memory_bytes,
         gpus=tuple(process.gpus),
         ports=int(bool(process.address)),
+        node=process.node,
+        shm_bytes=None if group.run is None else RunConfig.from_row(group.run.config).shm_bytes,
     )
 
 

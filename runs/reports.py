@@ -12,12 +12,13 @@ from workspace import bell
 def process_ready(process: Process, *, node: str) -> bool:
     """Note that a process waits at the barrier; give whether the group may go.
 
-    The last one of a group to come opens the barrier for all.
+    The last one of a group to come opens the barrier for all. `node` is the name that the process
+    sees, which counts only where the queue chose none.
     """
     with transaction.atomic():
         group = ProcessGroup.objects.select_for_update().get(pk=process.group_id)
         came = Process.objects.filter(pk=process.pk, state=ProcessState.CREATED).update(
-            state=ProcessState.READY, node=node, ready_at=timezone.now()
+            state=ProcessState.READY, node=process.node or node, ready_at=timezone.now()
         )
         if came:
             _tell(group, process.name)
