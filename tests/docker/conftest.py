@@ -1,5 +1,6 @@
 """Real engines for the tests of this folder."""
 
 from tests.docker.engine import engine
+from tests.docker.swarm import swarm
 
-__all__ = ["engine"]
+__all__ = ["engine", "swarm"]
