@@ -40,7 +40,8 @@ class Run(models.Model):
     `config` is what `runs.config.RunConfig.to_row` gives. Only `runs.lifecycle.move` writes
     `status`. `requeue_because` is set while an attempt is brought to its end so that the run can go
     back to the queue; `queue_rank` places it there among its equals in priority (its key when not
-    set); `restarts` counts attempts that failed and were not the last.
+    set); `restarts` counts attempts that failed and were not the last. `placement` is what the
+    queue gave the coming attempt: the node and GPUs of each process, in the order they are planned.
     """
 
     team = models.ForeignKey(Team, models.CASCADE, related_name="runs")
@@ -65,6 +66,7 @@ class Run(models.Model):
     end_detail = models.JSONField(default=dict)
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
     queue_rank = models.FloatField(null=True, blank=True)
+    placement = models.JSONField(default=list)
     requeue_because = models.CharField(max_length=12, choices=RequeueReason.choices, blank=True)
     restarts = models.PositiveIntegerField(default=0)
     not_responding_since = models.DateTimeField(null=True, blank=True)
