@@ -35,10 +35,9 @@ class Failed(Exception):
 
 
 def main(arguments: list[str]) -> int:
-    wants_tools = "--dev" in arguments
     try:
         use_new_enough_python(arguments)
-        install(wants_tools)
+        install(wants_tools="--dev" in arguments, only_packages="--packages" in arguments)
     except Failed as error:
         print(error, file=sys.stderr)
         return 1
@@ -63,7 +62,8 @@ def use_new_enough_python(arguments: list[str]) -> None:
     )
 
 
-def install(wants_tools: bool) -> None:
+def install(*, wants_tools: bool, only_packages: bool = False) -> None:
+    """Do the steps that are due; the packages alone need no file of our own but their lists."""
     done = read_record()
     kind = "dev" if wants_tools or done.get("kind") == "dev" else "base"
     wanted = {
@@ -71,12 +71,13 @@ def install(wants_tools: bool) -> None:
         "packages": digest_of(REQUIREMENTS / f"{name}.txt" for name in ("uv", "base", kind)),
         "front end": digest_of([ROOT / "package-lock.json"]),
     }
-    wanted["static files"] = digest_of([REQUIREMENTS / "base.txt"], state_of_static_files())
     steps = [
         ("packages", f"Installing the Python packages of requirements/{kind}.txt", packages),
         ("front end", "Fetching the front-end packages of package-lock.json", front_end),
-        ("static files", "Collecting the static files", static_files),
     ]
+    if not only_packages:
+        wanted["static files"] = digest_of([REQUIREMENTS / "base.txt"], state_of_static_files())
+        steps.append(("static files", "Collecting the static files", static_files))
     missing = [
         step
         for step in steps

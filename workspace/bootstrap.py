@@ -14,8 +14,11 @@ ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 
 
 @transaction.atomic
-def bootstrap(*, admin_password: str = "") -> str:
+def bootstrap(*, admin_password: str = "", engine: str = "") -> str:
     """Make the first admin, team and target of an empty database; do nothing on any other.
+
+    The target is this machine, or the Docker Engine at an address. Either has the name that runs
+    use which name no target.
 
     Gives the one-time password that was made, or nothing when one was given or nothing was done.
     """
@@ -27,7 +30,10 @@ def bootstrap(*, admin_password: str = "") -> str:
         OneTimePassword.objects.create(user=admin)
     if not Team.objects.exists():
         team = create_team(slug="default", name="Default", admin=admin)
-        ComputeTarget.objects.create(team=team, name="local", kind=TargetKind.LOCAL)
+        kind = TargetKind.DOCKER if engine else TargetKind.LOCAL
+        ComputeTarget.objects.create(
+            team=team, name="local", kind=kind, address=engine, pool="local"
+        )
     return made
 
 

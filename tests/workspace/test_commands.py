@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.test import Client
 
-from workspace.models import ApiToken, ComputeTarget, Membership, Role, Scope, Team
+from workspace.models import ApiToken, ComputeTarget, Membership, Role, Scope, TargetKind, Team
 
 
 @pytest.fixture(autouse=True)
@@ -71,3 +71,13 @@ def test_token_prints_a_token_as_its_last_word(
 def test_token_says_what_it_cannot_do(alice: User, arguments: list[str], said: str) -> None:
     with pytest.raises(CommandError, match=said):
         call_command("token", *arguments)
+
+
+def test_bootstrap_makes_the_first_target_of_an_engine_that_is_named(
+    db: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAINYARD_ENGINE", "unix:///var/run/docker.sock")
+    printed(capsys, "bootstrap")
+    target = ComputeTarget.objects.get()
+    assert (target.name, target.kind) == ("local", TargetKind.DOCKER)
+    assert target.address == "unix:///var/run/docker.sock"

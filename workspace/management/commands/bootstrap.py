@@ -12,7 +12,10 @@ class Command(BaseCommand):
     help = "Make the first admin, team and compute target of an empty database."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        made = bootstrap(admin_password=environment.text("TRAINYARD_ADMIN_PASSWORD"))
+        made = bootstrap(
+            admin_password=environment.text("TRAINYARD_ADMIN_PASSWORD"),
+            engine=environment.text("TRAINYARD_ENGINE"),
+        )
         if made:
             self.stdout.write(
                 f"The first user is {ADMIN}, with the one-time password {made}\n"
