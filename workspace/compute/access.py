@@ -9,12 +9,15 @@ class TargetAccess:
 
     `installation` labels what is ours on an engine that several Trainyards may share.
 
+    `own_url` and `ca_bundle`: where this server answers, as seen from its own machine.
     `address`: unix:///path, tcp://host:port (with TLS where a certificate is given) or
     ssh://user@host. `nodes`: the names of those that may be used; empty for all.
     """
 
     home: str
     installation: str = ""
+    own_url: str = ""
+    ca_bundle: str = ""
     address: str = ""
     tls_ca: str = ""
     tls_cert: str = field(default="", repr=False)

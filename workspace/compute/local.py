@@ -8,19 +8,17 @@ import fcntl
 import os
 import re
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
-from typing import Any, ClassVar
+from typing import Any
 
 from runs.runner import procfs
 from runs.runner.folder import Folder, read_json, write_json
-from workspace.compute import local_environment, local_machine
+from workspace.compute import local_environment, local_machine, local_runners
 from workspace.compute.access import TargetAccess
 from workspace.compute.base import (
     BackendError,
@@ -33,24 +31,12 @@ from workspace.compute.base import (
 )
 from workspace.environments_spec import EnvironmentSpec
 
-RUNNER = Path(procfs.__file__).with_name("__main__.py")
-RUNNER_COMMAND = (sys.executable, "-I", "-S", str(RUNNER))
 LABEL = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_.]{0,63}")
 KILL_SECONDS = 5.0
-MAX_SALVAGES = 5
-SALVAGE_EVERY_SECONDS = 2.0
-# What the user's programs get of our own environment: nothing that is ours alone.
-INHERITED = re.compile(
-    r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LC_\w+|TZ|TMPDIR|LD_LIBRARY_PATH|CUDA_HOME|CUDA_PATH"
-    r"|\w+_CA_BUNDLE|SSL_CERT_FILE|SSL_CERT_DIR|(?i:https?_proxy|all_proxy|no_proxy)"
-)
 
 
 class LocalBackend:
     """Runs groups of processes on this machine, with everything of them below `home`."""
-
-    # Of all backends in this process: a runner outlives the object that started it.
-    _runners: ClassVar[list[subprocess.Popen[bytes]]] = []
 
     def __init__(self, access: TargetAccess) -> None:
         self.home = Path(access.home)
@@ -93,7 +79,7 @@ class LocalBackend:
         }
 
     def start(self, plan: GroupPlan) -> None:
-        self._reap()
+        local_runners.reap()
         python = self.home / plan.environment_reference / "bin"
         if not (python / "python").exists():
             raise BackendError(f"The environment {plan.environment_reference} is not there.")
@@ -105,7 +91,7 @@ class LocalBackend:
             raise BackendError(f"The processes could not be started: {error}") from error
 
     def observe(self, group_id: str) -> Sequence[Sighting]:
-        self._reap()
+        local_runners.reap()
         return [_sighting(name, folder) for name, folder in self._folders(group_id)]
 
     def stop(self, group_id: str, grace: timedelta) -> None:
@@ -116,11 +102,11 @@ class LocalBackend:
                 procfs.send(runner, SIGTERM)
 
     def salvage(self, group_id: str, names: Sequence[str]) -> Sequence[str]:
-        self._reap()
+        local_runners.reap()
         return [
             name
             for name, folder in self._folders(group_id)
-            if name in names and self._is_being_salvaged(folder)
+            if name in names and local_runners.is_being_salvaged(folder)
         ]
 
     def kill(self, group_id: str) -> None:
@@ -128,7 +114,7 @@ class LocalBackend:
         while left := self._living(group_id):
             for process in left:
                 procfs.send(process, SIGKILL)
-            self._reap()
+            local_runners.reap()
             if time.monotonic() > deadline:
                 numbers = ", ".join(str(process.pid) for process in left)
                 raise BackendError(
@@ -181,45 +167,7 @@ class LocalBackend:
                 "environment": variables,
             },
         )
-        self._spawn(folder, lock)
-
-    def _spawn(self, folder: Folder, lock: int, *options: str) -> None:
-        """Start a runner in a session of its own; it inherits the lock on its folder."""
-        try:
-            with open(folder.runner_log, "ab") as output:
-                runner = subprocess.Popen(  # noqa: S603 - our own program
-                    [*RUNNER_COMMAND, folder.path, f"--lock={lock}", *options],
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    cwd=folder.path,
-                    env=_inherited() | {"TRAINYARD_RUNNER_DIR": folder.path},
-                    pass_fds=(lock,),
-                    start_new_session=True,
-                )
-        finally:
-            os.close(lock)
-        self._runners.append(runner)
-
-    def _reap(self) -> None:
-        """Take in runners of ours that have ended, so that none stays behind as a zombie."""
-        self._runners[:] = [runner for runner in self._runners if runner.poll() is None]
-
-    def _is_being_salvaged(self, folder: Folder) -> bool:
-        if folder.is_taken():
-            return True
-        if os.path.exists(folder.collected):
-            return False
-        tries = read_json(folder.salvages) or {"count": 0, "at": 0.0}
-        if tries["count"] >= MAX_SALVAGES:
-            return False
-        if abs(time.time() - tries["at"]) < SALVAGE_EVERY_SECONDS:
-            return True
-        lock = folder.take()
-        if lock is not None:
-            write_json(folder.salvages, {"count": tries["count"] + 1, "at": time.time()})
-            self._spawn(folder, lock, "--finish")
-        return True
+        local_runners.spawn(folder, lock)
 
     def _living(self, group_id: str) -> list[procfs.Status]:
         """Find what lives of a group: what carries its mark, and what descends from its runners."""
@@ -249,10 +197,6 @@ def _mark_of(group: Path) -> bytes:
     return f"TRAINYARD_RUNNER_DIR={group}/".encode()
 
 
-def _inherited() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if INHERITED.fullmatch(name)}
-
-
 def _runner_of(folder: Folder) -> procfs.Status | None:
     """Find the runner that holds a folder: by its record if that is true, else by its mark."""
     if not folder.is_taken():
@@ -264,7 +208,7 @@ def _runner_of(folder: Folder) -> procfs.Status | None:
             return status
     for process in procfs.carrying(f"TRAINYARD_RUNNER_DIR={folder.path}\0".encode()):
         with suppress(OSError):
-            if str(RUNNER) in Path(f"/proc/{process.pid}/cmdline").read_text():
+            if str(local_runners.RUNNER) in Path(f"/proc/{process.pid}/cmdline").read_text():
                 return process
     return None
 

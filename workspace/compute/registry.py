@@ -40,6 +40,8 @@ def access_to(target: ComputeTarget) -> TargetAccess:
     return TargetAccess(
         home=home,
         installation=_installation(),
+        own_url=settings.TRAINYARD_URL,
+        ca_bundle=settings.TRAINYARD_CA_BUNDLE,
         address=target.address,
         tls_ca=target.tls_ca,
         tls_cert=target.tls_cert,
