@@ -8,11 +8,21 @@ from runs.config import Mode
 from runs.states import EndReason, ProcessState
 
 EVALUATOR_GRACE = timedelta(minutes=5)
+# Runners are heard of every 5 s. One that is silent when another fails may be the cause of it: a
+# gang notices a machine that is gone within seconds, its target often later.
+SILENT_AFTER = timedelta(seconds=8)
+CAUSE_MAY_SHOW_WITHIN = timedelta(seconds=60)
+KILLED = 128 + 9
+FIRST_SYSTEM_CODE = 128
 
 
 @dataclass(frozen=True)
 class Seen:
-    """One process as last reported by its runner; `is_alive` is what the backend says of it."""
+    """One process as last reported by its runner, and as the backend shows it.
+
+    `is_leaving`: its runner is gone, and what it left is still being shipped; `trace` is what the
+    backend says of one that is not alive; `heard_at` is when its runner was last heard of.
+    """
 
     role: str
     index: int
@@ -22,6 +32,9 @@ class Seen:
     out_of_memory: bool = False
     exited_at: datetime | None = None
     is_alive: bool = True
+    is_leaving: bool = False
+    trace: str = ""
+    heard_at: datetime | None = None
 
     @property
     def name(self) -> str:
@@ -55,9 +68,9 @@ def deciding(mode: Mode, seen: Sequence[Seen]) -> list[Seen]:
 def why_over(mode: Mode, seen: Sequence[Seen], now: datetime) -> Verdict | None:
     """Say why a group is over, or None while it is not.
 
-    The first process that failed is named: the others' failures are its echo. Parameter servers and
-    workers that are still there when the chief is done are no failure; an evaluator may finish its
-    last evaluation.
+    The first process that failed is named: the others' failures are its echo, and so is a failure
+    of a program whose peer was killed or lost. Parameter servers and workers that are still there
+    when the chief is done are no failure; an evaluator may finish its last evaluation.
     """
     leaders = deciding(mode, seen)
     if leaders and all(leader.ended_well for leader in leaders):
@@ -68,18 +81,26 @@ def why_over(mode: Mode, seen: Sequence[Seen], now: datetime) -> Verdict | None:
         ):
             return _completed(leaders, evaluators)
         return None
-    failed = [process for process in seen if process.has_failed]
-    if failed:
-        first = min(failed, key=lambda process: process.exited_at or now)
-        return _failure_of(first)
+    failed = sorted(
+        (process for process in seen if process.has_failed), key=lambda p: p.exited_at or now
+    )
     lost = [p for p in seen if not p.is_alive and p.state != ProcessState.EXITED]
-    if lost:
-        return Verdict(
-            EndReason.LOST,
-            f"{lost[0].name} disappeared from its compute target without leaving a trace.",
-            lost[0].name,
-        )
-    return None
+    if failed:
+        first = failed[0]
+        if not _is_system_failure(first):
+            first = next((p for p in failed if p.exit_code == KILLED), first)
+        if _is_system_failure(first):
+            return _failure_of(first)
+        if not lost:
+            return None if _cause_may_show(first, seen, now) else _failure_of(first)
+    return _loss_of(lost[0]) if lost else None
+
+
+def needs_a_look(seen: Sequence[Seen]) -> bool:
+    """Say whether the target should be asked at once: one failed, and others have not ended."""
+    return any(process.has_failed for process in seen) and any(
+        process.state != ProcessState.EXITED for process in seen
+    )
 
 
 def never_came_up(
@@ -107,6 +128,28 @@ def _completed(leaders: Sequence[Seen], evaluators: Sequence[Seen]) -> Verdict:
         f"{_listed([leader.name for leader in leaders])} ended well.",
         leaders[0].name,
         0,
+    )
+
+
+def _is_system_failure(process: Seen) -> bool:
+    return (process.exit_code or 0) >= FIRST_SYSTEM_CODE
+
+
+def _cause_may_show(first: Seen, seen: Sequence[Seen], now: datetime) -> bool:
+    """Say whether a program's failure may be the echo of a peer of which nothing is heard."""
+    if first.exited_at is None or now - first.exited_at > CAUSE_MAY_SHOW_WITHIN:
+        return False
+    return any(
+        peer.is_leaving or (peer.heard_at is not None and now - peer.heard_at > SILENT_AFTER)
+        for peer in seen
+        if peer.state != ProcessState.EXITED
+    )
+
+
+def _loss_of(process: Seen) -> Verdict:
+    how = f": {process.trace}" if process.trace else " without leaving a trace"
+    return Verdict(
+        EndReason.LOST, f"{process.name} disappeared from its compute target{how}.", process.name
     )
 
 

@@ -6,33 +6,35 @@ the next tick, and doing it twice does no harm.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from django.utils import timezone
 
-from runs import launch
+from runs import launch, silence, teardown
 from runs.capacity import capacity_of, held_of, need_of
 from runs.cluster import processes_of
 from runs.config import RunConfig
-from runs.decisions import Seen, Verdict, never_came_up, why_over
+from runs.decisions import Seen, Verdict, needs_a_look, never_came_up, why_over
 from runs.events import group_of_run, nudge_on_commit
-from runs.lifecycle import StaleRun, conclude, finalize, move
+from runs.lifecycle import StaleRun, conclude, finalize, move, put_back, requeue
 from runs.logs import log_of
 from runs.metrics_jobs import finish_metrics
-from runs.models import Process, ProcessGroup, Run
+from runs.models import ProcessGroup, Run
 from runs.queue import Share, Waiting, admit, total
+from runs.restarts import is_restarted
 from runs.selectors import latest_attempt
-from runs.states import UNFINISHED, EndReason, ProcessState, RunStatus
-from workspace.compute.base import BackendError, SightingState
-from workspace.compute.registry import backend_for
+from runs.sighting import look, reported
+from runs.states import UNFINISHED, WITH_PROCESSES, EndReason, RequeueReason, RunStatus
+from workspace.compute.base import Backend, BackendError, Unreachable
 from workspace.environments import enqueue_build
 from workspace.models import ComputeTarget, EnvironmentState
+from workspace.reach import Reach
 
 TEARDOWN_GRACE = timedelta(seconds=5)
-KILL_MARGIN = timedelta(seconds=2)
 LINES_SHOWN = 30
 LOOK_EVERY_SECONDS = 1.0
+WHOLE_GRACE = {EndReason.CANCELED, EndReason.TIME_LIMIT}
 log = logging.getLogger(__name__)
 
 
@@ -41,9 +43,12 @@ class RunReconciler:
 
     def __init__(self) -> None:
         self._looked_at: dict[str, float] = {}
+        self._reach = Reach()
 
     def tick(self) -> None:
         """Take every unfinished run as far as it can go now; one that trips harms no other."""
+        self._reach.look()
+        teardown.sweep(self._reach)
         unfinished = Run.objects.filter(status__in=UNFINISHED).order_by("pk")
         for run in unfinished.exclude(status=RunStatus.QUEUED).select_related("target", "team"):
             self._advance(run)
@@ -57,10 +62,14 @@ class RunReconciler:
             RunStatus.FINALIZING: self._finish,
         }
         try:
-            before = None
-            while run.status != before and run.status in steps:
-                before = run.status
-                steps[run.status](run)
+            try:
+                before = None
+                while run.status != before and run.status in steps:
+                    before = run.status
+                    steps[run.status](run)
+            except Unreachable as error:
+                self._reach.lost(run.target, error)
+                self._bear_silence(run)
         except StaleRun as stale:
             log.info("%s", stale)
         except BackendError as error:
@@ -103,6 +112,7 @@ class RunReconciler:
     def _prepare(self, run: Run) -> None:
         if run.cancel_requested_at:
             return self._cancel(run)
+        self._reach.backend(run.target)
         environment = launch.environment_for(run)
         if environment.state == EnvironmentState.FAILED:
             finalize(
@@ -112,6 +122,8 @@ class RunReconciler:
                 lines=environment.error.splitlines()[-LINES_SHOWN:],
             )
         elif environment.state == EnvironmentState.READY:
+            if not _is_former_attempt_gone(run):
+                return None
             launch.create_group(run, environment)
             move(run, RunStatus.STARTING)
         else:
@@ -120,48 +132,72 @@ class RunReconciler:
 
     def _start(self, run: Run) -> None:
         group = _group_of(run)
-        config = RunConfig.from_row(run.config)
         if run.cancel_requested_at:
             return self._cancel(run)
+        if run.requeue_because:
+            return self._bring_back(run, group)
+        config = RunConfig.from_row(run.config)
+        backend = self._reach.backend(group.target)
         try:
-            self._start_once(group)
+            if self._is_due(group.label):
+                backend.start(launch.plan_of(group))
         except BackendError as error:
-            if not error.retryable:
-                finalize(run, EndReason.START_FAILED, message=str(error))
-            raise
+            if error.retryable:
+                raise
+            return _end(run, Verdict(EndReason.START_FAILED, str(error)))
         group.refresh_from_db()
         if group.go_at is not None:
             move(run, RunStatus.RUNNING)
             return None
-        since = run.starting_at or timezone.now()
-        verdict = never_came_up(
-            self._seen(group), since, config.start_deadline, timezone.now()
-        ) or why_over(config.mode, self._seen(group), timezone.now())
+        since, now = run.starting_at or timezone.now(), timezone.now()
+        seen = self._seen(group, backend)
+        verdict = never_came_up(seen, since, config.start_deadline, now)
+        verdict = verdict or why_over(config.mode, seen, now)
         if verdict:
             _end(run, verdict)
         return None
 
-    def _start_once(self, group: ProcessGroup) -> None:
-        """Start a group, or what an interrupted start left out; a whole one is left alone."""
-        if self._is_due(group.label):
-            backend_for(group.target).start(launch.plan_of(group))
-
     def _watch(self, run: Run) -> None:
-        config = RunConfig.from_row(run.config)
-        now = timezone.now()
-        limit = config.max_run_duration_seconds
+        group = _group_of(run)
         if run.cancel_requested_at:
             return self._cancel(run)
-        verdict = why_over(config.mode, self._seen(_group_of(run)), now)
+        if run.requeue_because:
+            return self._bring_back(run, group)
+        config = RunConfig.from_row(run.config)
+        limit = config.max_run_duration_seconds
+        now = timezone.now()
+        verdict = why_over(config.mode, self._seen_of(run, group), now)
         if verdict:
             _end(run, verdict)
         elif limit and run.running_at and now - run.running_at > timedelta(seconds=limit):
-            finalize(
-                run,
-                EndReason.TIME_LIMIT,
-                message=f"The run reached its maximum duration of {limit} s.",
-            )
+            message = f"The run reached its maximum duration of {limit} s."
+            _end(run, Verdict(EndReason.TIME_LIMIT, message))
         return None
+
+    def _seen_of(self, run: Run, group: ProcessGroup) -> Sequence[Seen]:
+        """Look at a run's processes; of those on a silent target runners may have reported all."""
+        try:
+            seen = self._seen(group, self._reach.backend(group.target))
+        except Unreachable:
+            if not teardown.is_collected(group):
+                raise
+            return reported(group)
+        silence.end(run)
+        return seen
+
+    def _bring_back(self, run: Run, group: ProcessGroup) -> None:
+        """End a run's attempt and put it back into the queue; one that is done by now has ended."""
+        is_preempted = run.requeue_because == RequeueReason.PREEMPTED
+        if group.stop_requested_at is None:
+            mode = RunConfig.from_row(run.config).mode
+            verdict = why_over(mode, reported(group), timezone.now())
+            if verdict and verdict.reason == EndReason.COMPLETED:
+                finalize(run, verdict.reason, message=verdict.message, process=verdict.process)
+                return
+        backend = self._reach.backend(group.target)
+        if teardown.bring_to_end(group, backend, _grace_of(group, is_whole=is_preempted)):
+            self._looked_at.pop(group.label, None)
+            put_back(run)
 
     def _finish(self, run: Run) -> None:
         """Stop what is left, wait until logs and outputs are stored, tidy up, conclude."""
@@ -169,62 +205,44 @@ class RunReconciler:
         if group is None:
             conclude(run)
             return
-        backend = backend_for(group.target)
-        if group.removed_at is None:
-            if not self._is_torn_down(run, group):
-                return
-            backend.remove(group.label)
-            ProcessGroup.objects.filter(pk=group.pk).update(
-                is_fenced=True, removed_at=timezone.now()
-            )
-            self._looked_at.pop(group.label, None)
+        backend = self._reach.backend(group.target)
+        grace = _grace_of(group, is_whole=EndReason(run.end_reason) in WHOLE_GRACE)
+        if not teardown.bring_to_end(group, backend, grace):
+            return
+        self._looked_at.pop(group.label, None)
+        teardown.discard_checkpoints(run, backend)
+        self._conclude(run, group)
+
+    def _conclude(self, run: Run, group: ProcessGroup) -> None:
         finish_metrics(run)
         conclude(run, **_last_words(run, group))
 
-    def _is_torn_down(self, run: Run, group: ProcessGroup) -> bool:
-        """Bring a group to its end: ask, then kill, then see that everything is collected."""
-        backend = backend_for(group.target)
-        grace = timedelta(seconds=group.grace_seconds)
-        if run.end_reason not in {EndReason.CANCELED, EndReason.TIME_LIMIT}:
-            grace = min(grace, TEARDOWN_GRACE)
-        if group.stop_requested_at is None:
-            group.stop_requested_at = timezone.now()
-            group.save(update_fields=["stop_requested_at"])
-            backend.stop(group.label, grace)
-        uncollected = [p.name for p in group.processes.all() if p.collected_at is None]
-        if not uncollected:
-            return True  # a runner that has shipped everything has nothing left but to exit
-        alive = {s.name for s in backend.observe(group.label) if s.state == SightingState.ALIVE}
-        exited = {p.name for p in group.processes.all() if p.state == ProcessState.EXITED}
-        if alive - exited and self._is_overdue(group, grace):
-            backend.kill(group.label)
-        dead = [name for name in uncollected if name not in alive]
-        salvaged = not dead or not backend.salvage(group.label, dead)
-        return salvaged and len(dead) == len(uncollected)
-
-    def _is_overdue(self, group: ProcessGroup, grace: timedelta) -> bool:
-        asked_at = group.stop_requested_at or timezone.now()
-        return timezone.now() - asked_at > grace + KILL_MARGIN
+    def _bear_silence(self, run: Run) -> None:
+        """Wait for a run whose target does not answer, for as long as the target allows."""
+        group = latest_attempt(run)
+        if group is None or run.status not in {*WITH_PROCESSES, RunStatus.FINALIZING}:
+            return
+        verdict = silence.bear(run)
+        if run.status == RunStatus.FINALIZING:
+            if verdict or teardown.is_collected(group):
+                teardown.give_up(group)
+                self._conclude(run, group)
+        elif verdict and run.requeue_because:
+            teardown.give_up(group)
+            put_back(run)
+        elif verdict:
+            _end(run, verdict)
 
     def _cancel(self, run: Run) -> None:
         finalize(run, EndReason.CANCELED, message="Canceled on request.")
         self._advance(run)
 
-    def _seen(self, group: ProcessGroup) -> list[Seen]:
+    def _seen(self, group: ProcessGroup, backend: Backend) -> Sequence[Seen]:
         """Join what runners reported with what the backend sees, looking only when it is due."""
-        dead: set[str] = set()
-        if self._is_due(group.label):
-            backend = backend_for(group.target)
-            seen = {sighting.name: sighting for sighting in backend.observe(group.label)}
-            gone = [
-                process.name
-                for process in group.processes.all()
-                if process.collected_at is None
-                and (process.name not in seen or seen[process.name].state != SightingState.ALIVE)
-            ]
-            dead = set(gone) - set(backend.salvage(group.label, gone)) if gone else set()
-        processes = Process.objects.filter(group=group)
-        return [_as_seen(process, is_alive=process.name not in dead) for process in processes]
+        seen = reported(group)
+        if needs_a_look(seen) or self._is_due(group.label):
+            return look(group, backend)
+        return seen
 
     def _is_due(self, label: str) -> bool:
         now = time.monotonic()
@@ -234,18 +252,23 @@ class RunReconciler:
         return True
 
 
-def _need(run: Run) -> Share:
-    return need_of(processes_of(RunConfig.from_row(run.config)))
-
-
-def _group_of(run: Run) -> ProcessGroup:
-    group = latest_attempt(run)
-    if group is None:
-        raise BackendError(f"Run {run.number} is {run.status} without any processes.")
-    return group
+def _grace_of(group: ProcessGroup, *, is_whole: bool) -> timedelta:
+    grace = timedelta(seconds=group.grace_seconds)
+    return grace if is_whole else min(grace, TEARDOWN_GRACE)
 
 
 def _end(run: Run, verdict: Verdict) -> None:
+    """Have a run start again where its configuration asks for that, or send it to its end."""
+    config = RunConfig.from_row(run.config)
+    if is_restarted(config, verdict, run.restarts) and requeue(
+        run,
+        RequeueReason.RESTART,
+        message=f"{verdict.message} Restart {run.restarts + 1} of {config.max_restarts}.",
+        end_reason=verdict.reason,
+        process=verdict.process,
+        exit_code=verdict.exit_code,
+    ):
+        return
     finalize(
         run,
         verdict.reason,
@@ -255,17 +278,20 @@ def _end(run: Run, verdict: Verdict) -> None:
     )
 
 
-def _as_seen(process: Process, *, is_alive: bool) -> Seen:
-    return Seen(
-        role=process.role,
-        index=process.index,
-        state=ProcessState(process.state),
-        exit_code=process.exit_code,
-        reason=process.exit_reason,
-        out_of_memory=process.out_of_memory,
-        exited_at=process.exited_at,
-        is_alive=is_alive,
-    )
+def _is_former_attempt_gone(run: Run) -> bool:
+    group = latest_attempt(run)
+    return group is None or group.removed_at is not None
+
+
+def _need(run: Run) -> Share:
+    return need_of(processes_of(RunConfig.from_row(run.config), run.target.kind))
+
+
+def _group_of(run: Run) -> ProcessGroup:
+    group = latest_attempt(run)
+    if group is None:
+        raise BackendError(f"Run {run.number} is {run.status} without any processes.")
+    return group
 
 
 def _last_words(run: Run, group: ProcessGroup) -> dict[str, list[str]]:

@@ -27,7 +27,7 @@ Submit = Callable[..., Run]
 @pytest.fixture
 def backend(monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
     fake = FakeBackend()
-    for module in ("runs.launch", "runs.capacity", "runs.reconciler"):
+    for module in ("runs.launch", "runs.capacity", "workspace.reach"):
         monkeypatch.setattr(f"{module}.backend_for", lambda target: fake)
     monkeypatch.setattr("workspace.environments.backend_of", lambda environment: fake)
     monkeypatch.setattr(reconciler, "LOOK_EVERY_SECONDS", 0)
