@@ -3,10 +3,14 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from runs.config import Mode, RunConfig
+from workspace.models import TargetKind
 
+MASTER_PORT = 6000
 LEGACY_KERAS_FROM = (2, 16)
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
@@ -33,9 +37,12 @@ class Facts:
     checkpoint_dir: str
 
 
-def processes_of(config: RunConfig) -> list[PlannedProcess]:
-    """List the processes of a run, the deciding one first."""
-    is_cluster = config.distributed_training.process_count > 1
+def processes_of(config: RunConfig, kind: str) -> list[PlannedProcess]:
+    """List the processes of a run on a target of this kind, the deciding one first."""
+    if config.mode == Mode.MPI:
+        return _mpi_processes(config, TargetKind(kind))
+    roles = config.distributed_training.roles()
+    is_cluster = sum(count for _, count in roles) > 1
     return [
         PlannedProcess(
             role=role,
@@ -45,13 +52,52 @@ def processes_of(config: RunConfig) -> list[PlannedProcess]:
             memory_bytes=config.memory_bytes,
             gpus=config.gpus_per_process if role != "ps" else 0,
         )
-        for role, count in config.distributed_training.roles()
+        for role, count in roles
+        for index in range(count)
+    ]
+
+
+def _mpi_processes(config: RunConfig, kind: TargetKind) -> list[PlannedProcess]:
+    """List the launcher and a worker for each node; without containers the launcher has all ranks.
+
+    What starts ranks gets the share of all of them.
+    """
+    hosts = config.node_count if kind.has_containers else 0
+    ranks = config.ranks // max(hosts, 1)
+    return [
+        PlannedProcess(
+            role=role,
+            index=index,
+            listens=starts_ranks,
+            cpus=_times(config.cpus_per_process, ranks) if starts_ranks else None,
+            memory_bytes=_times(config.memory_bytes, ranks) if starts_ranks else None,
+            gpus=config.gpus_per_process * ranks if starts_ranks else 0,
+        )
+        for role, count in config.distributed_training.roles(hosts)
+        for starts_ranks in [role == "worker" or not hosts]
         for index in range(count)
     ]
 
 
 def command_of(config: RunConfig) -> list[str]:
     return ["python", config.entry_script, *config.arguments()]
+
+
+def mpi_of(
+    config: RunConfig, process: PlannedProcess, addresses: Mapping[str, str]
+) -> dict[str, Any] | None:
+    """Give what a runner is told of its part in an MPI run; its keys are added when it asks."""
+    if config.mode != Mode.MPI:
+        return None
+    if process.role == "worker":
+        return {"address": addresses[process.name]}
+    slots = config.distributed_training.process_count_per_node
+    hosts = [
+        {"name": name, "address": address, "slots": slots}
+        for name, address in addresses.items()
+        if name != process.name
+    ]
+    return {"ranks": config.ranks, "hosts": hosts, "start_seconds": config.start_timeout_seconds}
 
 
 def tf_config(process: PlannedProcess, addresses: Mapping[str, str]) -> str | None:
@@ -91,5 +137,18 @@ def environment_of(
         "TRAINYARD_INDEX": str(process.index),
         "TRAINYARD_CHECKPOINT_DIR": facts.checkpoint_dir,
     }
+    if config.mode == Mode.MPI:
+        return variables | {"AZ_BATCH_MASTER_NODE": _master_node(addresses)}
     cluster = tf_config(process, addresses)
     return variables if cluster is None else variables | {"TF_CONFIG": cluster}
+
+
+def _master_node(addresses: Mapping[str, str]) -> str:
+    """Give host:port of the first rank's node; no process of ours listens there."""
+    if "worker-0" not in addresses:
+        return addresses["launcher-0"]
+    return f"{addresses['worker-0'].rpartition(':')[0]}:{MASTER_PORT}"
+
+
+def _times(share: Number | None, count: int) -> Number | None:
+    return None if share is None else share * count

@@ -65,8 +65,13 @@ class Distribution:
     evaluator: bool = False
     process_count_per_node: int = 1
 
-    def roles(self) -> list[tuple[str, int]]:
-        """Give every role with its count, in the order in which processes are listed."""
+    def roles(self, hosts: int = 0) -> list[tuple[str, int]]:
+        """Give every role with its count, in the order in which processes are listed.
+
+        `hosts`: the workers on which an MPI launcher starts ranks; none where it starts all itself.
+        """
+        if self.type == Mode.MPI:
+            return [("launcher", 1), *([("worker", hosts)] if hosts else [])]
         if self.type == Mode.PARAMETER_SERVER:
             counts = [
                 ("chief", int(self.chief)),
@@ -78,10 +83,6 @@ class Distribution:
         if self.type == Mode.MULTI_WORKER:
             return [("worker", self.worker_count)]
         return [("worker", 1)]
-
-    @property
-    def process_count(self) -> int:
-        return sum(count for _, count in self.roles())
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,11 @@ class RunConfig:
     @property
     def mode(self) -> Mode:
         return self.distributed_training.type
+
+    @property
+    def ranks(self) -> int:
+        """The number of MPI ranks."""
+        return self.node_count * self.distributed_training.process_count_per_node
 
     @property
     def memory_bytes(self) -> int | None:
@@ -217,8 +223,11 @@ def parse(data: object) -> RunConfig:
     )
     if config.gpus_per_process and not use_gpu:
         reader.refuse("use_gpu", "gpus_per_process is above 0: set use_gpu to true too.")
-    if config.mode == Mode.MPI:
-        reader.refuse("distributed_training", "mpi is not built yet: use multi_worker.")
+    if config.mode == Mode.MPI and config.ranks > MAX_PROCESSES:
+        reader.refuse(
+            "distributed_training.process_count_per_node",
+            f"{config.ranks} ranks are more than {MAX_PROCESSES}.",
+        )
     reader.finish(known={*RunConfig.__dataclass_fields__, *LATER_FIELDS, "process_count_per_node"})
     return config
 

@@ -8,7 +8,7 @@ from django.db import transaction
 
 from runs import snapshots
 from runs.capacity import free_gpus
-from runs.cluster import Facts, command_of, environment_of, processes_of
+from runs.cluster import Facts, command_of, environment_of, mpi_of, processes_of
 from runs.config import RunConfig
 from runs.environments import spec_of
 from runs.events import group_of_run
@@ -39,7 +39,7 @@ def environment_for(run: Run) -> Environment:
 def create_group(run: Run, environment: Environment) -> ProcessGroup:
     """Write the group of a run's next attempt, with its processes, addresses and commands."""
     config = RunConfig.from_row(run.config)
-    planned = processes_of(config)
+    planned = processes_of(config, run.target.kind)
     number = run.attempts.count() + 1
     label = f"run-{run.pk}-{number}"
     gpus = _gpus_for(run, sum(process.gpus for process in planned))
@@ -76,6 +76,7 @@ def create_group(run: Run, environment: Environment) -> ProcessGroup:
                 launch={
                     "command": command_of(config),
                     "environment": environment_of(config, process, addresses, facts),
+                    "mpi": mpi_of(config, process, addresses),
                     "source": "snapshot",
                     "outputs": True,
                 },

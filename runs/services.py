@@ -45,10 +45,10 @@ class Preview:
 def preview(*, team: Team, by: User, snapshot: Snapshot, config: object) -> Preview:
     """Say what `config` would start, without writing anything."""
     try:
-        parsed, _, findings = _examine(team=team, snapshot=snapshot, config=config)
+        parsed, target, findings = _examine(team=team, snapshot=snapshot, config=config)
     except Invalid as invalid:
         return Preview(errors=list(invalid.errors))
-    return Preview(findings=findings, processes=_shown(processes_of(parsed)))
+    return Preview(findings=findings, processes=_shown(processes_of(parsed, target.kind)))
 
 
 def submit_run(
@@ -192,7 +192,7 @@ def _target_errors(config: RunConfig, target: ComputeTarget) -> list[FieldError]
                 f"{config.node_count} nodes are asked for; target {target.name} has 1.",
             )
         )
-    processes = processes_of(config)
+    processes = processes_of(config, target.kind)
     for short in need_of(processes).excess_over(capacity_of(target)):
         errors.append(
             FieldError(

@@ -16,8 +16,8 @@ def config_of(distribution: dict[str, Any] | None = None, **more: Any) -> RunCon
     return parse(given | ({"distributed_training": distribution} if distribution else {}))
 
 
-def plan(config: RunConfig) -> dict[str, dict[str, str]]:
-    processes = processes_of(config)
+def plan(config: RunConfig, kind: str = "local") -> dict[str, dict[str, str]]:
+    processes = processes_of(config, kind)
     addresses = {p.name: f"host:{2222 + n}" for n, p in enumerate(processes) if p.listens}
     return {p.name: environment_of(config, p, addresses, FACTS) for p in processes}
 
@@ -88,8 +88,8 @@ def test_processes_know_their_run_and_role():
 
 def test_parameter_servers_take_no_gpus():
     config = config_of({"type": "parameter_server"}, use_gpu=True, gpus_per_process=2)
-    assert {p.role: p.gpus for p in processes_of(config)} == {"worker": 2, "ps": 0}
+    assert {p.role: p.gpus for p in processes_of(config, "local")} == {"worker": 2, "ps": 0}
 
 
 def test_tf_config_is_unset_without_addresses():
-    assert tf_config(processes_of(config_of())[0], {}) is None
+    assert tf_config(processes_of(config_of(), "local")[0], {}) is None

@@ -112,7 +112,10 @@ def test_each_mode_has_its_roles(given: dict[str, Any], roles: list[tuple[str, i
         ({"type": "multi_worker", "parameter_server_count": 1}, None),
         ({"type": "parameter_server", "evaluator": True}, "distributed_training.evaluator"),
         ("mpi", "distributed_training"),
-        ({"type": "mpi"}, "distributed_training"),
+        (
+            {"type": "mpi", "process_count_per_node": 1001},
+            "distributed_training.process_count_per_node",
+        ),
     ],
     ids=str,
 )
