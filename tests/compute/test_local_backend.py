@@ -187,6 +187,7 @@ def test_runners_outlive_the_one_that_started_them(yard: Path, web: FakeWeb) -> 
     starter = f"""
 import sys
 from tests.runner import stage
+from workspace.compute.access import TargetAccess
 from workspace.compute.base import GroupPlan, ProcessPlan
 from workspace.compute.local import LocalBackend
 LocalBackend(TargetAccess(home={str(yard)!r})).start({group.plan!r})
@@ -311,11 +312,12 @@ def test_gpus_are_those_that_the_driver_names(
     yard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tool = tmp_path / "nvidia-smi"
-    tool.write_text("#!/bin/sh\necho '0, GPU-1234, NVIDIA H200, 143771'\n")
+    tool.write_text("#!/bin/sh\necho '0, GPU-1234, NVIDIA H200, 143771, 570.86.15'\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     local_machine._gpus.cache_clear()
     (gpu,) = local_machine.look().gpus
     local_machine._gpus.cache_clear()
     assert (gpu.index, gpu.uuid, gpu.model) == (0, "GPU-1234", "NVIDIA H200")
+    assert gpu.driver == "570.86.15"
     assert gpu.memory_bytes == 143771 * 1024 * 1024
