@@ -48,7 +48,7 @@ class Product:
         self._database = Database()
         self._environment = {
             "TRAINYARD_HOME": str(self.home),
-            "TRAINYARD_PORT": str(_free_port()),
+            "TRAINYARD_PORT": str(free_port()),
             "TRAINYARD_ADMIN_PASSWORD": PASSWORD,
             **self._database.variables,
         }
@@ -275,7 +275,7 @@ def _json_of(answer: httpx.Response) -> Any:
     return answer.json()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
