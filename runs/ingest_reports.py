@@ -62,6 +62,7 @@ async def exited(request: Request, here: State) -> dict[str, Any]:
         exit_code,
         str(body.get("reason") or ""),
         body.get("out_of_memory") is True,
+        body.get("was_stopped") is True,
     )
     return {}
 
@@ -112,9 +113,15 @@ def _started(process_id: int) -> None:
     reports.process_started(_process(process_id))
 
 
-def _exited(process_id: int, exit_code: int, reason: str, out_of_memory: bool) -> None:
+def _exited(
+    process_id: int, exit_code: int, reason: str, out_of_memory: bool, was_stopped: bool
+) -> None:
     reports.process_exited(
-        _process(process_id), exit_code=exit_code, reason=reason, out_of_memory=out_of_memory
+        _process(process_id),
+        exit_code=exit_code,
+        reason=reason,
+        out_of_memory=out_of_memory,
+        was_stopped=was_stopped,
     )
 
 

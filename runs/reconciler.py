@@ -87,7 +87,11 @@ class RunReconciler:
             self._cancel(run)
         waiting = [run for run in queued if not run.cancel_requested_at]
         for target in {run.target.pk: run.target for run in waiting}.values():
-            self._admit_to(target, [run for run in waiting if run.target_id == target.pk])
+            try:
+                self._reach.backend(target)
+                self._admit_to(target, [run for run in waiting if run.target_id == target.pk])
+            except Unreachable as error:
+                self._reach.lost(target, error)
 
     def _admit_to(self, target: ComputeTarget, runs: list[Run]) -> None:
         if target.is_paused:

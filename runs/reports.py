@@ -1,5 +1,7 @@
 """What runners report of their processes. Each report may come twice and is kept once."""
 
+import signal
+
 from django.db import transaction
 from django.utils import timezone
 
@@ -7,6 +9,8 @@ from runs.events import nudge_on_commit, record
 from runs.models import Process, ProcessGroup
 from runs.states import ProcessState
 from workspace import bell
+
+STOPPED = 128 + signal.SIGTERM
 
 
 def process_ready(process: Process, *, node: str) -> bool:
@@ -39,8 +43,21 @@ def process_started(process: Process) -> None:
             transaction.on_commit(bell.ring)
 
 
-def process_exited(process: Process, *, exit_code: int, reason: str, out_of_memory: bool) -> None:
-    """Note how a process's program ended; the first report stands."""
+def process_exited(
+    process: Process,
+    *,
+    exit_code: int,
+    reason: str,
+    out_of_memory: bool,
+    was_stopped: bool = False,
+) -> None:
+    """Note how a process's program ended; the first report stands.
+
+    One that `was_stopped` by a signal to its runner which nobody here asked for did not end by
+    itself, whatever its exit code: its machine is going down.
+    """
+    if was_stopped and process.group.stop_requested_at is None:
+        exit_code, reason = max(exit_code, STOPPED), "was stopped by its machine (SIGTERM)"
     with transaction.atomic():
         ended = (
             Process.objects.filter(pk=process.pk)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+from workspace.compute.access import ImageLogin
 from workspace.compute.base import (
     BackendError,
     BuiltEnvironment,
@@ -11,6 +12,7 @@ from workspace.compute.base import (
     Node,
     Sighting,
     SightingState,
+    Unreachable,
 )
 
 
@@ -21,12 +23,18 @@ class FakeBackend:
         self.alive: dict[str, set[str]] = {}
         self.calls: list[tuple[str, str]] = []
         self.start_error: BackendError | None = None
+        self.silence: Unreachable | None = None
 
     def check(self) -> Sequence[Node]:
+        self._answer()
         return [Node("here", cpus=4, memory_bytes=8 * 10**9)]
 
     def prepare(
-        self, digest: str, spec: Mapping[str, Any], log: Callable[[bytes], Any]
+        self,
+        digest: str,
+        spec: Mapping[str, Any],
+        log: Callable[[bytes], Any],
+        login: ImageLogin | None = None,
     ) -> BuiltEnvironment:
         return BuiltEnvironment("here", {}, 0)
 
@@ -44,21 +52,25 @@ class FakeBackend:
         }
 
     def start(self, plan: GroupPlan) -> None:
+        self._answer()
         self.calls.append(("start", plan.id))
         if self.start_error:
             raise self.start_error
         self.alive.setdefault(plan.id, {process.name for process in plan.processes})
 
     def observe(self, group_id: str) -> Sequence[Sighting]:
+        self._answer()
         return [
             Sighting(name, SightingState.ALIVE, node="here")
             for name in sorted(self.alive.get(group_id, set()))
         ]
 
     def stop(self, group_id: str, grace: timedelta) -> None:
+        self._answer()
         self.calls.append(("stop", group_id))
 
     def kill(self, group_id: str) -> None:
+        self._answer()
         self.calls.append(("kill", group_id))
         self.alive.get(group_id, set()).clear()
 
@@ -66,8 +78,14 @@ class FakeBackend:
         return []
 
     def discard_checkpoints(self, name: str) -> None:
+        self._answer()
         self.calls.append(("discard_checkpoints", name))
 
     def remove(self, group_id: str) -> None:
+        self._answer()
         self.calls.append(("remove", group_id))
         self.alive.pop(group_id, None)
+
+    def _answer(self) -> None:
+        if self.silence:
+            raise self.silence

@@ -13,12 +13,16 @@ MEGABYTE = 1024**2
 
 
 class Ending:
-    """An exit code (128 + N for a death by signal N), why, and whether memory ran out."""
+    """An exit code (128 + N for a death by signal N), why, and whether memory ran out.
+
+    `was_stopped` tells that the runner was sent a signal to end.
+    """
 
     def __init__(self, exit_code: int, reason: str = "", *, out_of_memory: bool = False) -> None:
         self.exit_code = exit_code
         self.reason = reason
         self.out_of_memory = out_of_memory
+        self.was_stopped = False
 
 
 def ending_of(status: int, spool: str, *, kernel_killed: bool) -> Ending:

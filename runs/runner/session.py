@@ -46,6 +46,7 @@ class Session:
         self._meter = Meter()
         self._logs: LogShipper | None = None
         self._files: FileShipper | None = None
+        self._was_stopped = False
 
     def run(self) -> None:
         """Fetch the source, wait for the others, run the program, ship what it leaves."""
@@ -59,7 +60,9 @@ class Session:
         except Stopped:
             signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
             self._wire.close()
-            self._deliver(Ending(STOPPED, "was stopped before it started"))
+            ending = Ending(STOPPED, "was stopped before it started")
+            ending.was_stopped = True
+            self._deliver(ending)
             return
         mark(self.folder.launched)
         command = self._spec["command"]
@@ -71,7 +74,9 @@ class Session:
             return
         self._start_shipping()
         threading.Thread(target=self._beat, args=(child,), name="beat", daemon=True).start()
-        self._deliver(self._wait(child))
+        ending = self._wait(child)
+        ending.was_stopped = self._was_stopped
+        self._deliver(ending)
 
     def finish(self) -> None:
         """Ship what a runner that was killed left behind, once nothing of its program lives."""
@@ -85,6 +90,7 @@ class Session:
         if recorded:
             ending = Ending(recorded["exit_code"], recorded["reason"])
             ending.out_of_memory = recorded["out_of_memory"]
+            ending.was_stopped = recorded.get("was_stopped", False)
         else:
             was_launched = os.path.exists(self.folder.launched)
             how = (
@@ -177,6 +183,7 @@ class Session:
                 break
             signalled = signal.sigtimedwait(HANDLED, max(0.0, min(every, kill_at - now)))
             if signalled and signalled.si_signo in (signal.SIGTERM, signal.SIGINT):
+                self._was_stopped = True
                 kill_at = min(kill_at, time.monotonic() + self._grace_seconds())
                 program.signal_group(child, signal.SIGTERM)
         kernel_killed = procfs.oom_kills() > kernel_kills

@@ -44,7 +44,13 @@ def test_a_program_that_ends_well_is_reported_with_its_output(yard: Path, web: F
     group, told = one(yard, web, "import sys; print('out'); print('err', file=sys.stderr)")
     group.until_collected()
     assert told.log == b"out\nerr\n"
-    assert told.ending == {"exit_code": 0, "reason": "", "out_of_memory": False, "log_size": 8}
+    assert told.ending == {
+        "exit_code": 0,
+        "reason": "",
+        "out_of_memory": False,
+        "was_stopped": False,
+        "log_size": 8,
+    }
     assert told.started
 
 

@@ -1,87 +1,30 @@
 """From the queue to the end: what the supervisor does with a run, come what may."""
 
-from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from runs import reconciler, reports
-from runs.blobs import store_for
-from runs.models import Process, ProcessGroup, Run
-from runs.services import request_cancel, submit_run
-from runs.snapshots import Entry, Manifest, create_snapshot
+from runs import reports
+from runs.models import ProcessGroup, Run
+from runs.services import request_cancel
 from runs.states import EndReason, ProcessState, RunStatus
-from tests.factories import make_target
 from tests.fakes import FakeBackend
+from tests.runs.supervised import (
+    Submit,
+    bring_up,
+    build_environments,
+    end,
+    leave,
+    processes,
+    tick,
+)
 from workspace.compute.base import BackendError
 from workspace.errors import Conflict, Invalid
 from workspace.models import Environment, EnvironmentState, Team
 
 pytestmark = pytest.mark.django_db
-
-Submit = Callable[..., Run]
-
-
-@pytest.fixture
-def backend(monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
-    fake = FakeBackend()
-    for module in ("runs.launch", "runs.capacity", "workspace.reach"):
-        monkeypatch.setattr(f"{module}.backend_for", lambda target: fake)
-    monkeypatch.setattr("workspace.environments.backend_of", lambda environment: fake)
-    monkeypatch.setattr(reconciler, "LOOK_EVERY_SECONDS", 0)
-    monkeypatch.setattr(reconciler, "enqueue_build", lambda environment: None)
-    return fake
-
-
-@pytest.fixture
-def submit(team: Team, bob: User, backend: FakeBackend) -> Submit:
-    make_target(team)
-
-    def submit(**config: object) -> Run:
-        digest, size = store_for(team).put_stream(b"print('hello')\n")
-        manifest = Manifest.of([Entry("train.py", digest, size)])
-        snapshot = create_snapshot(team=team, by=bob, manifest=manifest)
-        given = {"experiment": "digits", "entry_script": "train.py", **config}
-        return submit_run(team=team, by=bob, snapshot=snapshot, config=given)
-
-    return submit
-
-
-def tick(run: Run) -> Run:
-    reconciler.RunReconciler().tick()
-    run.refresh_from_db()
-    return run
-
-
-def build_environments() -> None:
-    Environment.objects.update(state=EnvironmentState.READY, reference="here")
-
-
-def processes(run: Run) -> list[Process]:
-    return list(Process.objects.filter(group__run=run))
-
-
-def bring_up(run: Run) -> Run:
-    """Take a queued run to Running: its environment is built and all its runners are ready."""
-    tick(run)
-    build_environments()
-    tick(run)
-    for process in processes(run):
-        reports.process_ready(process, node="here")
-        reports.process_started(process)
-    return tick(run)
-
-
-def end(process: Process, code: int = 0, reason: str = "") -> None:
-    reports.process_exited(process, exit_code=code, reason=reason, out_of_memory=False)
-    reports.process_collected(process)
-
-
-def leave(run: Run, backend: FakeBackend) -> None:
-    for group in ProcessGroup.objects.filter(run=run):
-        backend.alive[group.label] = set()
 
 
 def test_a_run_goes_through_every_phase(submit: Submit, backend: FakeBackend):
