@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 ROUTERS = (
     "workspace.api",
+    "workspace.api_targets",
     "runs.api",
     "runs.api_uploads",
     "runs.api_logs",

@@ -18,7 +18,7 @@ from runs.queue import Share
 from workspace import bell
 from workspace.errors import Conflict, FieldError, Invalid
 from workspace.models import ComputeTarget, Team
-from workspace.selectors import local_use_problem
+from workspace.selectors import use_problem
 from workspace.services import audit
 from workspace.tokens import SecretKind, new_secret
 
@@ -44,7 +44,7 @@ def deploy(
     """Make a service that serves a model version."""
     curated_version(version)
     wanted = resources or default_resources(version)
-    _check_target(target, wanted, replicas)
+    _check_target(target, team, by, wanted, replicas)
     taken = FieldError("name", f"{team.name} already has a service {name!r}.")
     if Service.objects.filter(team=team, name=name, deleted_at=None).exists():
         raise Conflict(taken.message, errors=[taken])
@@ -79,7 +79,7 @@ def update(
     next_resources = resources or Resources(**current.resources)
     count = replicas or current.replica_count
     curated_version(next_version)
-    _check_target(service.target, next_resources, count)
+    _check_target(service.target, service.team, by, next_resources, count)
     with transaction.atomic():
         is_same = (
             next_version.pk == current.model_version_id
@@ -159,10 +159,12 @@ def _replace_key(service: Service, slot: KeySlot) -> str:
     return secret
 
 
-def _check_target(target: ComputeTarget, resources: Resources, replicas: int) -> None:
+def _check_target(
+    target: ComputeTarget, team: Team, by: User | None, resources: Resources, replicas: int
+) -> None:
     """Refuse what the target could never run, with the numbers."""
     errors = []
-    problem = local_use_problem(target)
+    problem = use_problem(target, team, by)
     if problem:
         errors.append(FieldError("target", problem))
     if target.is_paused:

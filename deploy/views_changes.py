@@ -20,7 +20,7 @@ from workspace.errors import DomainError, FieldError, Invalid, NotFound
 from workspace.forms import add_errors
 from workspace.models import ComputeTarget, Role, Team
 from workspace.requests import SignedInRequest
-from workspace.selectors import target_for, team_for
+from workspace.selectors import target_for, targets_for, team_for
 
 DEFAULT_TARGET = "local"
 
@@ -33,7 +33,7 @@ def new(request: SignedInRequest, slug: str) -> HttpResponse:
     form = NewServiceForm(
         request.POST or None,
         versions=versions,
-        targets=ComputeTarget.objects.filter(team=team).order_by("name"),
+        targets=targets_for(team),
         initial=_initial(request, team),
     )
     if request.method == "POST" and form.is_valid():
@@ -149,7 +149,7 @@ def _version_named(team: Team, text: str) -> ModelVersion:
 
 def _default_target(team: Team) -> ComputeTarget:
     """Give the target called local, or else the team's first."""
-    targets = ComputeTarget.objects.filter(team=team, is_paused=False).order_by("pk")
+    targets = targets_for(team).filter(is_paused=False, is_draining=False).order_by("pk")
     target = targets.filter(name=DEFAULT_TARGET).first() or targets.first()
     if target is None:
         raise Invalid(f"{team.name} has no compute target to deploy to. Ask an admin for one.")

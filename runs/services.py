@@ -21,7 +21,7 @@ from runs.states import UNFINISHED
 from workspace import bell
 from workspace.errors import Conflict, FieldError, Invalid
 from workspace.models import ComputeTarget, Experiment, TargetKind, Team
-from workspace.selectors import local_use_problem
+from workspace.selectors import targets_for, use_problem
 from workspace.services import audit
 
 
@@ -45,7 +45,7 @@ class Preview:
 def preview(*, team: Team, by: User, snapshot: Snapshot, config: object) -> Preview:
     """Say what `config` would start, without writing anything."""
     try:
-        parsed, target, findings = _examine(team=team, snapshot=snapshot, config=config)
+        parsed, target, findings = _examine(team=team, by=by, snapshot=snapshot, config=config)
     except Invalid as invalid:
         return Preview(errors=list(invalid.errors))
     return Preview(findings=findings, processes=_shown(processes_of(parsed, target.kind)))
@@ -69,7 +69,7 @@ def submit_run(
         earlier = Run.objects.filter(team=team, idempotency_key=idempotency_key).first()
         if earlier:
             return earlier
-    parsed, target, findings = _examine(team=team, snapshot=snapshot, config=config)
+    parsed, target, findings = _examine(team=team, by=by, snapshot=snapshot, config=config)
     refusals = [finding for finding in findings if finding.level == "refuse"]
     if refusals and not force:
         raise Invalid(
@@ -119,7 +119,7 @@ def request_cancel(run: Run, *, by: User) -> None:
 
 
 def _examine(
-    *, team: Team, snapshot: Snapshot, config: object
+    *, team: Team, by: User, snapshot: Snapshot, config: object
 ) -> tuple[RunConfig, ComputeTarget, list[preflight.Finding]]:
     """Read a configuration and hold it against the target and the snapshot.
 
@@ -133,13 +133,16 @@ def _examine(
             "The configuration has errors.",
             errors=[*invalid.errors, *_missing_files(snapshot, config)],
         ) from None
-    target = ComputeTarget.objects.filter(team=team, name=parsed.compute_target).first()
+    target = targets_for(team).filter(name=parsed.compute_target).first()
     if target is None:
-        names = ", ".join(ComputeTarget.objects.filter(team=team).values_list("name", flat=True))
+        names = ", ".join(targets_for(team).values_list("name", flat=True))
         errors.append(
             FieldError("compute_target", f"There is no such target. This team has: {names}.")
         )
     else:
+        problem = use_problem(target, team, by)
+        if problem:
+            errors.append(FieldError("compute_target", problem))
         errors += _target_errors(parsed, target)
     errors += _missing_files(snapshot, config)
     requirements = ""
@@ -174,9 +177,6 @@ def _examine(
 def _target_errors(config: RunConfig, target: ComputeTarget) -> list[FieldError]:
     """Refuse what the target could never run, with the numbers."""
     errors = []
-    problem = local_use_problem(target)
-    if problem:
-        errors.append(FieldError("compute_target", problem))
     if not TargetKind(target.kind).has_containers:
         errors += [
             FieldError(

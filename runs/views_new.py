@@ -25,7 +25,7 @@ from workspace.compute.base import BackendError
 from workspace.errors import DomainError, FieldError, Invalid
 from workspace.models import ComputeTarget, Experiment, Role, Team
 from workspace.requests import SignedInRequest
-from workspace.selectors import team_for
+from workspace.selectors import targets_for, team_for
 
 SCRIPTS_FIRST = ("train.py", "main.py", "run.py")
 
@@ -258,7 +258,7 @@ def _capacities(team: Team) -> list[tuple[str, str]]:
 
 
 def _targets(team: Team) -> list[ComputeTarget]:
-    return list(ComputeTarget.objects.filter(team=team).order_by("pk"))
+    return list(targets_for(team).order_by("pk"))
 
 
 def _run_again(request: SignedInRequest, team: Team) -> Run | None:

@@ -1,13 +1,9 @@
 """Reads of the workspace that need more than one line."""
 
-from dataclasses import dataclass
-
 from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
-from workspace.compute.base import BackendError, Node
-from workspace.compute.registry import backend_for
 from workspace.errors import Forbidden, NotFound
 from workspace.models import (
     ComputeTarget,
@@ -15,10 +11,13 @@ from workspace.models import (
     Invitation,
     Membership,
     Role,
+    TargetGrant,
     TargetKind,
     Team,
 )
 from workspace.tokens import digest_of
+
+LOCAL_POOL = "local"
 
 
 def membership(user: User | AnonymousUser, team: Team) -> Membership | None:
@@ -77,11 +76,61 @@ def open_invitations(team: Team) -> QuerySet[Invitation]:
     )
 
 
+def targets_for(team: Team) -> QuerySet[ComputeTarget]:
+    """Give the targets that a team may use, its own and those it was granted, by name.
+
+    No two of them share a name.
+    """
+    granted = TargetGrant.objects.filter(team=team).values("target")
+    return (
+        ComputeTarget.objects.filter(Q(team=team) | Q(pk__in=granted))
+        .select_related("team")
+        .order_by("name")
+    )
+
+
 def target_for(team: Team, name: str) -> ComputeTarget:
-    target = ComputeTarget.objects.filter(team=team, name=name).first()
+    """Give a target that a team may use."""
+    target = targets_for(team).filter(name=name).first()
     if target is None:
         raise NotFound(f"{team.name} has no compute target {name!r}.")
     return target
+
+
+def own_target(team: Team, name: str) -> ComputeTarget:
+    """Give a target that a team owns, whose admins may change it."""
+    target = target_for(team, name)
+    if target.team != team:
+        raise Forbidden(f"{name} belongs to {target.team.name}, whose admins look after it.")
+    return target
+
+
+def sharers_of(target: ComputeTarget) -> QuerySet[ComputeTarget]:
+    """Give the other targets that stand for the same machines, of whatever team."""
+    if target.kind == TargetKind.LOCAL:
+        same = Q(kind=TargetKind.LOCAL) | Q(pool=LOCAL_POOL)
+    else:
+        same = Q(pool=target.pool or None)
+        if target.pool == LOCAL_POOL:
+            same |= Q(kind=TargetKind.LOCAL)
+    return ComputeTarget.objects.filter(same).exclude(pk=target.pk).select_related("team")
+
+
+def use_problem(target: ComputeTarget, team: Team, by: User | None) -> str:
+    """Say why a member of a team may bring nothing new to a target; nothing when they may."""
+    if target.is_draining:
+        return (
+            f"The compute target {target.name} is being drained: what runs goes on, and nothing new"
+            " is taken. Choose another, or ask an admin."
+        )
+    grant = TargetGrant.objects.filter(target=target, team=team).first()
+    role = membership(by, team) if by else None
+    if grant and role and not Role(role.role).covers(Role(grant.min_role)):
+        return (
+            f"The compute target {target.name} is for the role {grant.min_role} of {team.name};"
+            f" yours is {role.role}."
+        )
+    return local_use_problem(target)
 
 
 def local_use_problem(target: ComputeTarget) -> str:
@@ -95,36 +144,6 @@ def local_use_problem(target: ComputeTarget) -> str:
         " so every user's code could read everyone's data. As this installation has more than one"
         " user, it is off until an admin of the team allows it on the target's page."
     )
-
-
-@dataclass(frozen=True)
-class TargetState:
-    """A compute target and what its backend says of it now."""
-
-    target: ComputeTarget
-    nodes: tuple[Node, ...] = ()
-    trouble: str = ""
-
-    @property
-    def use_problem(self) -> str:
-        return local_use_problem(self.target)
-
-    @property
-    def word(self) -> str:
-        """Say in one word whether runs start here."""
-        if self.target.is_paused:
-            return "paused"
-        return "off" if self.use_problem else "open"
-
-
-def target_state(target: ComputeTarget) -> TargetState:
-    """Ask a target's backend for its nodes; what it cannot tell is told as `trouble`."""
-    try:
-        nodes = tuple(backend_for(target).check())
-    except BackendError as error:
-        return TargetState(target, trouble=str(error))
-    trouble = "; ".join(f"{node.name}: {node.message}" for node in nodes if not node.healthy)
-    return TargetState(target, nodes, trouble)
 
 
 def environments_of(team: Team) -> QuerySet[Environment]:

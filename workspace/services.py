@@ -1,4 +1,4 @@
-"""The verbs of a team's workspace: teams, members, invitations, tokens, compute targets."""
+"""The verbs of a team's workspace: teams, members, invitations, tokens."""
 
 from datetime import timedelta
 from typing import Any
@@ -6,19 +6,16 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, models, transaction
-from django.db.models import ProtectedError
 from django.utils import timezone
 
 from workspace.errors import Conflict, FieldError, Invalid, NotFound
 from workspace.models import (
     ApiToken,
     AuditEntry,
-    ComputeTarget,
     Invitation,
     Membership,
     Role,
     Scope,
-    TargetKind,
     Team,
 )
 from workspace.passwords import new_user
@@ -187,59 +184,6 @@ def revoke_token(*, token: ApiToken) -> None:
     ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now())
 
 
-# Compute targets
-
-
-@transaction.atomic
-def add_target(
-    *, team: Team, by: User, name: str, kind: TargetKind, **fields: Any
-) -> ComputeTarget:
-    """Give a team a compute target."""
-    target = ComputeTarget(team=team, name=name, kind=kind, **fields)
-    if ComputeTarget.objects.filter(team=team, name=name).exists():
-        raise _name_taken(target)
-    _check(target)
-    try:
-        with transaction.atomic():
-            target.save()
-    except IntegrityError as error:
-        raise _name_taken(target) from error
-    audit(team=team, actor=by, action="target.create", subject=name, kind=kind, **fields)
-    return target
-
-
-@transaction.atomic
-def update_target(*, target: ComputeTarget, by: User, **changes: Any) -> None:
-    """Pause or resume a target, allow several users on it, or limit its processes."""
-    _apply(target, changes)
-    audit(team=target.team, actor=by, action="target.update", subject=target.name, **changes)
-
-
-@transaction.atomic
-def delete_target(*, target: ComputeTarget, by: User) -> None:
-    """Take a target away; what ran on it keeps its name."""
-    in_use = target.runs.filter(ended_at=None).exists() or (
-        target.services.filter(deleted_at=None).exists()
-        or target.groups.filter(removed_at=None).exists()
-    )
-    if in_use:
-        raise Conflict(
-            f"{target.name} still has runs or services: cancel or delete them first, or pause the"
-            " target so that nothing new starts on it."
-        )
-    try:
-        with transaction.atomic():
-            ComputeTarget.objects.filter(pk=target.pk).delete()
-    except ProtectedError:
-        ComputeTarget.objects.filter(pk=target.pk).update(deleted_at=timezone.now())
-    audit(team=target.team, actor=by, action="target.delete", subject=target.name)
-
-
-def _name_taken(target: ComputeTarget) -> Conflict:
-    message = f"{target.team.name} already has a compute target {target.name!r}."
-    return Conflict(message, errors=[FieldError("name", message)])
-
-
 def _apply(thing: models.Model, changes: dict[str, Any]) -> None:
     for field, value in changes.items():
         setattr(thing, field, value)
@@ -248,14 +192,19 @@ def _apply(thing: models.Model, changes: dict[str, Any]) -> None:
 
 
 def _check(thing: models.Model) -> None:
-    """Raise Invalid with everything that a model's own rules refuse."""
+    errors = model_errors(thing)
+    if errors:
+        raise Invalid.of(*errors)
+
+
+def model_errors(thing: models.Model, *overlooked: str) -> list[FieldError]:
+    """Give everything that a model's own rules refuse, but for some fields."""
     try:
-        thing.full_clean(validate_constraints=True)
+        thing.full_clean(exclude=overlooked)
     except ValidationError as error:
-        raise Invalid.of(
-            *(
-                FieldError(field, message)
-                for field, messages in error.message_dict.items()
-                for message in messages
-            )
-        ) from error
+        return [
+            FieldError(field, message)
+            for field, messages in error.message_dict.items()
+            for message in messages
+        ]
+    return []

@@ -11,9 +11,11 @@ from workspace.errors import Conflict, DomainError, Invalid, NotFound
 from workspace.forms import NewTargetForm, TargetForm, add_errors
 from workspace.models import Environment, EnvironmentState, Role, TargetKind, Team
 from workspace.requests import SignedInRequest
-from workspace.selectors import environments_of, target_for, target_state, team_for
-from workspace.services import add_target, audit, delete_target, update_target
+from workspace.selectors import environments_of, own_target, target_for, targets_for, team_for
+from workspace.services import audit
 from workspace.streaming import pieces_of, streamed
+from workspace.target_states import target_state
+from workspace.targets import add_target, delete_target, update_target
 
 
 @require_safe
@@ -22,7 +24,7 @@ def targets(request: SignedInRequest, slug: str) -> HttpResponse:
     return render(
         request,
         "workspace/targets.html",
-        {"targets": [target_state(target) for target in team.targets.order_by("name")]},
+        {"targets": [target_state(target) for target in targets_for(team)]},
     )
 
 
@@ -50,8 +52,10 @@ def target_new(request: SignedInRequest, slug: str) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def target(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
     """Show a target; its admins change what it allows."""
-    role = Role.ADMIN if request.method == "POST" else Role.VIEWER
-    found = target_for(team_for(request.user, slug, role), name)
+    if request.method == "POST":
+        found = own_target(team_for(request.user, slug, Role.ADMIN), name)
+    else:
+        found = target_for(team_for(request.user, slug), name)
     form = TargetForm(
         request.POST or None,
         initial={"max_processes": found.max_processes, "allow_shared": found.allow_shared},
@@ -83,7 +87,7 @@ def target_resume(request: SignedInRequest, slug: str, name: str) -> HttpRespons
 
 
 def _set_paused(request: SignedInRequest, slug: str, name: str, *, is_paused: bool) -> HttpResponse:
-    found = target_for(team_for(request.user, slug, Role.ADMIN), name)
+    found = own_target(team_for(request.user, slug, Role.ADMIN), name)
     update_target(target=found, by=request.user, is_paused=is_paused)
     done = "paused: nothing new starts on it" if is_paused else "in use again"
     messages.success(request, f"{name} is {done}.")
@@ -92,7 +96,7 @@ def _set_paused(request: SignedInRequest, slug: str, name: str, *, is_paused: bo
 
 @require_POST
 def target_delete(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
-    found = target_for(team_for(request.user, slug, Role.ADMIN), name)
+    found = own_target(team_for(request.user, slug, Role.ADMIN), name)
     delete_target(target=found, by=request.user)
     messages.success(request, f"The compute target {name} is deleted.")
     return redirect("workspace:targets", slug)

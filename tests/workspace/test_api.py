@@ -27,7 +27,7 @@ class Unreachable:
 
 @pytest.fixture(autouse=True)
 def one_node(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workspace.selectors.backend_for", lambda target: OneNode())
+    monkeypatch.setattr("workspace.target_states.backend_for", lambda target: OneNode())
 
 
 def send(client: Client, method: str, address: str, body: object, user: User) -> Any:
@@ -112,25 +112,29 @@ def test_a_name_with_a_nul_is_not_found(client: Client, alice: User) -> None:
 def test_an_admin_makes_changes_and_deletes_a_target(client: Client, alice: User) -> None:
     made = send(client, "POST", TARGETS, {"name": "second", "max_processes": 8}, alice)
     assert made.status_code == 201
-    assert made.json() | {"created_at": ""} == {
-        "name": "second",
-        "kind": "local",
-        "is_paused": False,
-        "allow_shared": False,
-        "max_processes": 8,
-        "created_at": "",
-        "problem": "",
-        "nodes": [
-            {
-                "name": "here",
-                "healthy": True,
-                "message": "",
-                "cpus": 8.0,
-                "memory_bytes": 10**9,
-                "gpus": [{"index": 0, "model": "H200", "memory_bytes": 10**11}],
-            }
-        ],
-    }
+    shown = made.json()
+    assert (shown["name"], shown["kind"], shown["owner"]) == ("second", "local", "default")
+    assert (shown["is_paused"], shown["allow_shared"], shown["max_processes"]) == (False, False, 8)
+    assert shown["problem"] == ""
+    assert shown["nodes"] == [
+        {
+            "name": "here",
+            "healthy": True,
+            "message": "",
+            "engine_version": "",
+            "cpus": 8.0,
+            "memory_bytes": 10**9,
+            "gpus": [
+                {
+                    "index": 0,
+                    "uuid": "GPU-0",
+                    "model": "H200",
+                    "memory_bytes": 10**11,
+                    "driver": "",
+                }
+            ],
+        }
+    ]
     changed = send(client, "PATCH", f"{TARGETS}/second", {"is_paused": True}, alice)
     assert (changed.json()["is_paused"], changed.json()["max_processes"]) == (True, 8)
     assert send(client, "DELETE", f"{TARGETS}/second", None, alice).status_code == 204
@@ -182,7 +186,7 @@ def test_a_target_that_cannot_be_asked_says_why(
     client: Client, alice: User, team: Team, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_target(team)
-    monkeypatch.setattr("workspace.selectors.backend_for", lambda target: Unreachable())
+    monkeypatch.setattr("workspace.target_states.backend_for", lambda target: Unreachable())
     listed = client.get(TARGETS, headers=bearer(alice)).json()
     assert (listed[0]["problem"], listed[0]["nodes"]) == ("The engine does not answer.", [])
 

@@ -19,7 +19,7 @@ class OneNode:
 
 @pytest.fixture(autouse=True)
 def one_node(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workspace.selectors.backend_for", lambda target: OneNode())
+    monkeypatch.setattr("workspace.target_states.backend_for", lambda target: OneNode())
 
 
 @pytest.fixture

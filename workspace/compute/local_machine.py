@@ -16,6 +16,7 @@ from workspace.compute.base import Gpu, Node
 
 MEBIBYTE = 1024 * 1024
 GPUS_KEPT_SECONDS = 60
+GPU_FACTS = "index,uuid,name,memory.total,driver_version"
 # Below the range that the kernel gives to outgoing connections, so that none of those takes a port
 # between the choice and the bind.
 PORTS = range(20000, 32000)
@@ -78,7 +79,7 @@ def _gpus(period: int) -> tuple[Gpu, ...]:
         return ()
     try:
         answer = subprocess.run(  # noqa: S603 - a fixed command
-            [tool, "--query-gpu=index,uuid,name,memory.total", "--format=csv,noheader,nounits"],
+            [tool, f"--query-gpu={GPU_FACTS}", "--format=csv,noheader,nounits"],
             capture_output=True,
             text=True,
             timeout=20,
@@ -86,10 +87,10 @@ def _gpus(period: int) -> tuple[Gpu, ...]:
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return ()
-    return tuple(_gpu(line) for line in answer.splitlines() if line.count(",") == 3)
+    return tuple(_gpu(line) for line in answer.splitlines() if line.count(",") == 4)
 
 
 def _gpu(line: str) -> Gpu:
-    index, uuid, model, memory = (part.strip() for part in line.split(","))
+    index, uuid, model, memory, driver = (part.strip() for part in line.split(","))
     size = int(memory) * MEBIBYTE if memory.isdigit() else 0
-    return Gpu(int(index), uuid, model, size)
+    return Gpu(int(index), uuid, model, size, driver)
