@@ -11,7 +11,7 @@ from runs.blobs import is_digest, temporary_file
 from runs.files import MAX_RUN_BYTES, Announced, append_log_file, missing_outputs, store_output
 from runs.ingest_http import Disconnected, Refused, Request
 from runs.ingest_state import State
-from runs.logs import log_of
+from runs.logs import log_of, rank_log
 from runs.metrics_files import holds_metrics
 from runs.metrics_jobs import rewind
 from runs.models import Process
@@ -46,7 +46,8 @@ async def log(request: Request, here: State) -> dict[str, Any]:
     offset = request.number("offset")
     data = await request.body(MAX_CHUNK)
     caller = request.caller
-    size = await asyncio.to_thread(log_of(caller.label, caller.name).append, offset, data)
+    name = rank_log(request.number("rank")) if request.has("rank") else caller.name
+    size = await asyncio.to_thread(log_of(caller.label, name).append, offset, data)
     here.log_grew(caller)
     return {"size": size}
 

@@ -43,6 +43,9 @@ class Request:
             raise Refused(HTTPStatus.BAD_REQUEST, f"{name} is required in the query.")
         return values[0]
 
+    def has(self, name: str) -> bool:
+        return name in self._query
+
     def number(self, name: str) -> int:
         value = self.text(name)
         if not (value.isascii() and value.isdigit() and len(value) <= 18):

@@ -11,6 +11,7 @@ from runs.ingest_http import Refused, Request
 from runs.ingest_state import State
 from runs.logs_merged import MergedLog
 from runs.models import Process
+from runs.mpi_keys import with_keys
 from runs.processes import in_database
 
 PROTOCOL = 1
@@ -90,6 +91,7 @@ def _spec(process_id: int) -> dict[str, Any]:
         "name": process.name,
         "command": launch["command"],
         "environment": launch["environment"],
+        "mpi": with_keys(launch.get("mpi"), process.group.label, process.name),
         "source": bool(launch.get("source")),
         "watch": ["logs"],
         "outputs": bool(launch.get("outputs")),

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 from channels.layers import get_channel_layer
 
 from runs.logs import Log
-from runs.logs_watched import BUILD, MERGED, WatchedLog
+from runs.logs_watched import BUILD, WatchedLog
 from runs.processes import in_database
 
 LOOK_EVERY = 2.0
@@ -262,8 +262,9 @@ class Watcher:
     async def _tell_logs(self, feed: Feed) -> None:
         """Send the text there is, of each log in turn."""
         if self._start_of_others is not None:
-            for name in feed.logs.keys() - {MERGED, BUILD}:
-                self._offsets.setdefault(name, self._start_of_others)
+            for name, watched in feed.logs.items():
+                if watched.is_of_process:
+                    self._offsets.setdefault(name, self._start_of_others)
         unsent = set(self._offsets)
         while unsent:
             for name in sorted(unsent):

@@ -230,6 +230,11 @@ def log_of(label: str, process: str) -> LogFile:
     return LogFile(folder_of(label) / f"{process}.log")
 
 
+def rank_log(number: int) -> str:
+    """Name the log of a rank of an MPI run."""
+    return f"rank-{number}"
+
+
 def build_log_of(environment: Environment) -> LogFile:
     folder: Path = settings.TRAINYARD_HOME / "environments"
     return LogFile(folder / f"{environment.digest}.log", keeps_index=False)

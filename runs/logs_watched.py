@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from runs.logs import Log, build_log_of, log_of
+from runs.config import Mode, RunConfig
+from runs.logs import Log, build_log_of, log_of, rank_log
 from runs.logs_merged import MergedLog
 from runs.models import ProcessGroup, Run
 from runs.selectors import latest_attempt
@@ -16,10 +17,11 @@ UNBUILT = {EnvironmentState.PENDING, EnvironmentState.BUILDING}
 
 @dataclass(frozen=True)
 class WatchedLog:
-    """A log, and whether nothing more will come."""
+    """A log, and whether nothing more will come; `is_of_process` for one that no other holds."""
 
     log: Log
     is_final: bool
+    is_of_process: bool = False
 
 
 def logs_of_group(group: ProcessGroup) -> dict[str, WatchedLog]:
@@ -29,6 +31,7 @@ def logs_of_group(group: ProcessGroup) -> dict[str, WatchedLog]:
         process.name: WatchedLog(
             log_of(group.label, process.name),
             is_final=is_gone or process.collected_at is not None,
+            is_of_process=True,
         )
         for process in group.processes.all()
     }
@@ -48,7 +51,17 @@ def logs_of_run(run: Run) -> dict[str, WatchedLog]:
         found[MERGED] = WatchedLog(
             MergedLog(group.label, tuple(logs), frozenset(over)), is_final=len(over) == len(logs)
         )
+        found |= {
+            name: WatchedLog(log_of(group.label, name), is_final=len(over) == len(logs))
+            for name in ranks_of(run)
+        }
     return found
+
+
+def ranks_of(run: Run) -> list[str]:
+    """Name the logs of an MPI run's ranks, which its launcher's log holds as well."""
+    config = RunConfig.from_row(run.config)
+    return [rank_log(number) for number in range(config.ranks)] if config.mode == Mode.MPI else []
 
 
 def log_named(logs: dict[str, WatchedLog], name: str) -> WatchedLog:

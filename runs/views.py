@@ -13,6 +13,7 @@ from django.views.decorators.http import require_GET, require_POST
 from runs import files, presentation, selectors, services
 from runs.config import RunConfig
 from runs.lifecycle import phases_of
+from runs.logs_watched import ranks_of
 from runs.models import Run
 from runs.snapshots import manifest_of, shown_file
 from runs.states import UNFINISHED, RunStatus
@@ -82,8 +83,10 @@ def run_list(request: SignedInRequest, slug: str) -> HttpResponse:
 def run_logs(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     run = _run(request, slug, number)
     processes = [process.name for process in selectors.processes_of_run(run)]
-    sources = ["build", *processes, *(["merged"] if len(processes) > 1 else [])]
-    return _tab(request, run, "logs", {"sources": sources, "selected": _first_log(run, processes)})
+    ranks = ranks_of(run) if processes else []
+    sources = ["build", *processes, *ranks, *(["merged"] if len(processes) > 1 else [])]
+    selected = _first_log(run, [*processes, *ranks])
+    return _tab(request, run, "logs", {"sources": sources, "selected": selected})
 
 
 @require_GET

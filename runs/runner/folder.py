@@ -33,6 +33,13 @@ class Folder:
         self.spool = os.path.join(path, "spool.log")
         self.runner_log = os.path.join(path, "runner.log")
         self.work = os.path.join(path, "work")
+        self.variables = os.path.join(path, "variables.json")
+        self.mpi = os.path.join(path, "mpi")
+        self.ranks = os.path.join(path, "ranks")
+
+    def rank_spool(self, number: int) -> str:
+        """Give the file that a rank of an MPI run writes to."""
+        return os.path.join(self.ranks, f"{number}.log")
 
     def take(self) -> int | None:
         """Lock the folder; gives the lock, to be kept open, or None when another holds it."""

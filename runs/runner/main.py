@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 import sys
 
-from runs.runner import procfs
+from runs.runner import mpi, procfs, rank
 from runs.runner.folder import Folder, mark, write_json
 from runs.runner.line import GaveUp
 from runs.runner.session import Session
 from runs.runner.source import BadSource
 from runs.runner.wire import Fenced
 
+PARTS = {mpi.LAUNCH: mpi.launch, mpi.SERVE: mpi.serve, mpi.RANK: rank.run_rank}
+
 
 def main(arguments: list[str]) -> int:
     folder = Folder(os.path.abspath(arguments[0]))
     options = arguments[1:]
+    for option, part in PARTS.items():
+        if option in options:
+            return part(folder)
     if not _has_lock(folder, options):
         return 0
     is_finish = "--finish" in options

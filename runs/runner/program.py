@@ -27,6 +27,11 @@ def adopt_orphans() -> None:
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
+def end_with_parent() -> None:
+    """Be told to end when the parent ends."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
 def start(command: Sequence[str], environment: Mapping[str, str], work: str, spool: str) -> int:
     """Start the program in a session of its own, writing to the spool, and give its number.
 

@@ -10,12 +10,13 @@ import time
 from types import FrameType
 from typing import Any
 
-from runs.runner import procfs, program
+from runs.runner import mpi, procfs, program
 from runs.runner.ending import KILLED, Ending, ending_of, out_of_grace, over_limit
 from runs.runner.files import FileShipper
 from runs.runner.folder import Folder, mark, read_json, write_json
 from runs.runner.line import Line
 from runs.runner.meter import GpuMeter, Meter
+from runs.runner.rank_logs import RankLogs
 from runs.runner.shipping import LogShipper
 from runs.runner.source import unpack
 from runs.runner.wire import Fenced, Unreachable
@@ -46,6 +47,7 @@ class Session:
         self._meter = Meter()
         self._logs: LogShipper | None = None
         self._files: FileShipper | None = None
+        self._ranks: RankLogs | None = None
         self._was_stopped = False
 
     def run(self) -> None:
@@ -65,9 +67,12 @@ class Session:
             self._deliver(ending)
             return
         mark(self.folder.launched)
-        command = self._spec["command"]
+        command, variables = self._spec["command"], self._variables()
+        if self._spec.get("mpi"):
+            write_json(self.folder.variables, variables)
+            command = mpi.command_of(self.folder, self._spec["mpi"])
         try:
-            child = program.start(command, self._variables(), self.folder.work, self.folder.spool)
+            child = program.start(command, variables, self.folder.work, self.folder.spool)
         except program.CannotStart as problem:
             self._note(f"cannot start {command[0]}: {problem}")
             self._deliver(Ending(program.NOT_FOUND, f"could not start {command[0]}: {problem}"))
@@ -159,6 +164,9 @@ class Session:
         )
         self._logs.start()
         self._files.start()
+        if self._spec.get("mpi"):
+            self._ranks = RankLogs(self._line, self.folder.ranks, is_resumed=is_resumed)
+            self._ranks.start()
 
     def _wait(self, child: int) -> Ending:
         """Wait for the program, and end it when it is told to stop or takes too much memory."""
@@ -190,7 +198,10 @@ class Session:
         ended.update(program.kill_all())
         if forced or child not in ended:
             return forced or Ending(KILLED, "was killed")
-        return ending_of(ended[child], self.folder.spool, kernel_killed=kernel_killed)
+        ending = ending_of(ended[child], self.folder.spool, kernel_killed=kernel_killed)
+        if ending.exit_code and self._spec.get("mpi"):
+            ending.reason = mpi.reason_in(self.folder.spool) or ending.reason
+        return ending
 
     def _grace_seconds(self) -> float:
         """Give the grace that whoever stops us left in the folder, or the group's own."""
@@ -231,6 +242,8 @@ class Session:
         self._line.call(self._wire, "POST", "exit", record)
         self._files.finish()
         self._logs.finish()
+        if self._ranks is not None:
+            self._ranks.finish()
         self._line.call(self._wire, "POST", "collected")
         mark(self.folder.collected)
 

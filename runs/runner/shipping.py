@@ -24,8 +24,11 @@ class LogShipper(threading.Thread):
     answer or a lost chunk needs no care here.
     """
 
-    def __init__(self, line: Line, spool: str, *, is_resumed: bool = False) -> None:
+    def __init__(
+        self, line: Line, spool: str, *, is_resumed: bool = False, path: str = "log?"
+    ) -> None:
         super().__init__(name="log", daemon=True)
+        self._path = path
         self._line = line
         self._wire = line.open()
         self._spool = spool
@@ -71,7 +74,7 @@ class LogShipper(threading.Thread):
         self._wire.close()
 
     def _send(self, part: bytes) -> None:
-        answer = self._line.call(self._wire, "POST", f"log?offset={self._sent}", part)
+        answer = self._line.call(self._wire, "POST", f"{self._path}offset={self._sent}", part)
         self._sent = int(answer["size"])
 
     def _ripe(self, chunk: bytes) -> bytes:

@@ -1,0 +1,270 @@
+"""The launcher and the workers of an MPI run: mpirun here, sshd there.
+
+Both are programs of their own below the runner, so that what they start ends as any program does.
+Their keys lie in the folder of the process for as long as it is there, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import signal
+import socket
+import struct
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from types import FrameType
+from typing import Any
+
+from runs.runner import procfs
+from runs.runner.folder import Folder, read_json
+
+LAUNCH, SERVE, RANK = "--launch", "--serve", "--rank"
+NOT_FOUND = 127
+FAILED = 1
+LOOK_SECONDS = 0.05
+CONNECT_SECONDS = 2.0
+SIOCGIFADDR, SIOCGIFNETMASK = 0x8915, 0x891B
+TAIL_BYTES = 16384
+ABORTED = re.compile(rb"MPI_ABORT was invoked on rank (\d+) in .{0,200}?errorcode (-?\d+)", re.S)
+EXITED = re.compile(rb"Process name: \[[^\n]*,(\d+)\]\s+Exit code: +(\d+)")
+SIGNALLED = re.compile(rb"process rank (\d+) with PID \d+ on node \S+ exited on signal (\d+)")
+LOST = re.compile(
+    rb"lost communication with a remote daemon.{0,400}?Remote daemon: \S+ on node (\S+)", re.S
+)
+
+
+def command_of(folder: Folder, told: Mapping[str, Any]) -> list[str]:
+    """Give the command of a launcher, or else of a worker, by what its process is told."""
+    return _own_command(folder, LAUNCH if "ranks" in told else SERVE)
+
+
+def mpirun_command(ranks: int, hostfile: str, command: Sequence[str]) -> list[str]:
+    """Give the mpirun of Open MPI; threads of a rank may use all cores, as TensorFlow's do."""
+    mapping = ["--map-by", "slot:OVERSUBSCRIBE", "--bind-to", "none"]
+    return ["mpirun", "-np", str(ranks), "--hostfile", hostfile, *mapping, *command]
+
+
+def launch(folder: Folder) -> int:
+    """Wait for the workers, run mpirun on them, and give its exit code.
+
+    mpirun leaves ranks one second to end. To give them all the grace there is, they are told to end
+    by a signal that mpirun only passes on.
+    """
+    told = (read_json(folder.spec) or {})["mpi"]
+    if shutil.which("mpirun") is None:
+        _say("mpirun is not installed here: on Debian, apt-get install openmpi-bin.")
+        return NOT_FOUND
+    missing = _await_workers(told["hosts"], time.monotonic() + told["start_seconds"])
+    if missing:
+        _say(missing)
+        return FAILED
+    hostfile = _write(folder, "hosts", _hosts(told))
+    settings = _settings_alone(folder)
+    if told["hosts"]:
+        settings = _settings_across(_write_ssh(folder, told), told["hosts"][0]["address"])
+    command = mpirun_command(told["ranks"], hostfile, _own_command(folder, RANK))
+    child = _spawn(command, {**_in_both_versions(settings), **os.environ})
+    signal.signal(signal.SIGTERM, lambda number, frame: os.kill(child, signal.SIGUSR1))
+    return _exit_code(os.waitpid(child, 0)[1])
+
+
+def serve(folder: Folder) -> int:
+    """Let the launcher in, by its key only, until told to stop and nothing of it is left."""
+    told = (read_json(folder.spec) or {})["mpi"]
+    daemon = shutil.which("sshd", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
+    if daemon is None:
+        _say("sshd is not installed here: on Debian, apt-get install openssh-server.")
+        return NOT_FOUND
+    stop: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        stop.append(number)
+
+    signal.signal(signal.SIGTERM, note)
+    child = _spawn([daemon, "-D", "-e", "-f", _write_sshd(folder, told)], dict(os.environ))
+    while True:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return _exit_code(status)
+        left = {process.pid for process in procfs.descendants(os.getppid())}
+        if stop and left <= {os.getpid(), child}:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return 0
+        time.sleep(LOOK_SECONDS)
+
+
+def reason_in(spool: str) -> str:
+    """Name the rank at fault in the words that mpirun left at the end of a log, if it did."""
+    with open(spool, "rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+        tail = file.read()
+    if found := ABORTED.search(tail):
+        return f"rank {int(found[1])} called MPI_Abort with code {int(found[2])}"
+    if found := SIGNALLED.search(tail):
+        number = int(found[2])
+        return f"rank {int(found[1])} was killed by signal {number} ({_signal_name(number)})"
+    if found := EXITED.search(tail):
+        return f"rank {int(found[1])} ended with exit code {int(found[2])}"
+    if found := LOST.search(tail):
+        return f"lost its connection to node {found[1].decode('utf-8', 'replace')}"
+    return ""
+
+
+def _own_command(folder: Folder, option: str) -> list[str]:
+    """Give the command that starts this program again, as something else than a runner."""
+    return [sys.executable, "-I", "-S", os.path.abspath(sys.argv[0]), folder.path, option]
+
+
+def _hosts(told: Mapping[str, Any]) -> str:
+    if not told["hosts"]:
+        return f"localhost slots={told['ranks']}\n"
+    return "".join(f"{host['name']} slots={host['slots']}\n" for host in told["hosts"])
+
+
+def _settings_alone(folder: Folder) -> dict[str, str]:
+    """Keep all on this machine, and what is left of it in the folder."""
+    return {
+        "btl_tcp_if_include": "lo",
+        "oob_tcp_if_include": "lo",
+        "orte_tmpdir_base": folder.mpi,
+        "prte_tmpdir_base": folder.mpi,
+    }
+
+
+def _settings_across(ssh_config: str, address: str) -> dict[str, str]:
+    """Use the one network that all share: others may have the same addresses on every node."""
+    network = _network_towards(address)
+    return {
+        "btl_tcp_if_include": network,
+        "oob_tcp_if_include": network,
+        "btl_vader_single_copy_mechanism": "none",
+        "plm_rsh_agent": f"ssh -F {ssh_config}",
+        "plm_ssh_agent": f"ssh -F {ssh_config}",
+        "plm_rsh_no_tree_spawn": "1",
+        "plm_ssh_no_tree_spawn": "1",
+    }
+
+
+def _in_both_versions(settings: Mapping[str, str]) -> dict[str, str]:
+    """Write settings as Open MPI 4 and 5 read them; each overlooks what it does not know."""
+    common = {"btl": "^openib", "pml": "ob1", "btl_base_warn_component_unused": "0"}
+    given = {
+        f"{prefix}{name}": value
+        for name, value in (common | dict(settings)).items()
+        for prefix in ("OMPI_MCA_", "PRTE_MCA_")
+    }
+    if os.geteuid() == 0:
+        given |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+        given |= {"PRTE_ALLOW_RUN_AS_ROOT": "1", "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    return given
+
+
+def _write_ssh(folder: Folder, told: Mapping[str, Any]) -> str:
+    """Write what ssh needs to reach each worker, and to know it; gives the configuration's path."""
+    known, places = [], []
+    for host in told["hosts"]:
+        name, _, port = host["address"].rpartition(":")
+        known.append(f"[{name}]:{port} {host['host_key']}\n")
+        places.append(f"Host {host['name']}\n  HostName {name}\n  Port {port}\n")
+    common = {
+        "IdentityFile": _write(folder, "key", told["key"]),
+        "IdentitiesOnly": "yes",
+        "UserKnownHostsFile": _write(folder, "known_hosts", "".join(known)),
+        "GlobalKnownHostsFile": "/dev/null",
+        "StrictHostKeyChecking": "yes",
+        "BatchMode": "yes",
+        "ConnectTimeout": "20",
+        "LogLevel": "ERROR",
+    }
+    lines = "".join(f"  {name} {value}\n" for name, value in common.items())
+    return _write(folder, "ssh_config", f"{''.join(places)}Host *\n{lines}")
+
+
+def _write_sshd(folder: Folder, told: Mapping[str, Any]) -> str:
+    """Write what sshd needs as an ordinary user; gives the configuration's path."""
+    settings = {
+        "Port": told["address"].rpartition(":")[2],
+        "HostKey": _write(folder, "host_key", told["host_key"]),
+        "AuthorizedKeysFile": _write(folder, "authorized", f"restrict {told['client_key']}\n"),
+        "StrictModes": "no",
+        "PasswordAuthentication": "no",
+        "KbdInteractiveAuthentication": "no",
+        "PermitRootLogin": "prohibit-password",
+        "DisableForwarding": "yes",
+        "UsePAM": "no",
+        "PidFile": "none",
+        "PrintMotd": "no",
+        "PrintLastLog": "no",
+        "MaxStartups": "1000",
+        "LogLevel": "ERROR",
+    }
+    return _write(folder, "sshd_config", "".join(f"{k} {v}\n" for k, v in settings.items()))
+
+
+def _write(folder: Folder, name: str, content: str) -> str:
+    os.makedirs(folder.mpi, mode=0o700, exist_ok=True)
+    path = os.path.join(folder.mpi, name)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    with open(os.open(path, flags, 0o600), "w", encoding="utf-8") as file:
+        file.write(content)
+    return path
+
+
+def _await_workers(hosts: Sequence[Mapping[str, Any]], deadline: float) -> str:
+    """Wait until every worker lets connections in; gives what is wrong if one never does."""
+    for host in hosts:
+        name, _, port = host["address"].rpartition(":")
+        while True:
+            try:
+                socket.create_connection((name, int(port)), CONNECT_SECONDS).close()
+                break
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    return f"{host['name']} does not answer at {host['address']}: {error}"
+            time.sleep(LOOK_SECONDS)
+    return ""
+
+
+def _network_towards(address: str) -> str:
+    """Give the network, as address/bits, through which this machine reaches an address."""
+    name, _, port = address.rpartition(":")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        asked.connect((name, int(port)))
+        own = socket.inet_aton(asked.getsockname()[0])
+        for _, interface in socket.if_nameindex():
+            wanted = struct.pack("256s", interface.encode())
+            try:
+                if fcntl.ioctl(asked, SIOCGIFADDR, wanted)[20:24] == own:
+                    mask = fcntl.ioctl(asked, SIOCGIFNETMASK, wanted)[20:24]
+                    bits = bin(int.from_bytes(mask, "big")).count("1")
+                    return f"{socket.inet_ntoa(own)}/{bits}"
+            except OSError:  # an interface without an address
+                continue
+    return f"{socket.inet_ntoa(own)}/32"
+
+
+def _spawn(command: Sequence[str], variables: Mapping[str, str]) -> int:
+    """Start a program in a process group of its own, so that only we pass signals to it."""
+    return os.posix_spawnp(command[0], command, variables, setpgroup=0)
+
+
+def _exit_code(status: int) -> int:
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "a real-time signal"
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"[trainyard] {text}\n")
+    sys.stderr.flush()
