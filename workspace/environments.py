@@ -54,7 +54,7 @@ def get_or_create(target: ComputeTarget, spec: EnvironmentSpec) -> Environment:
     One that failed a while ago, or whose files are gone, is to be built again.
     """
     environment, _ = Environment.objects.get_or_create(
-        digest=spec.digest(target.pool or target.kind),
+        digest=spec.digest(_place_of(target)),
         defaults={
             "kind": target.kind,
             "target": None if target.kind == TargetKind.LOCAL else target,
@@ -77,6 +77,13 @@ def get_or_create(target: ComputeTarget, spec: EnvironmentSpec) -> Environment:
 
 def _is_there(environment: Environment) -> bool:
     return backend_of(environment).has_environment(environment.reference)
+
+
+def _place_of(target: ComputeTarget) -> str:
+    """Name where an environment is: an image is none for the same machine without containers."""
+    if target.kind == TargetKind.LOCAL:
+        return target.kind
+    return f"{target.kind} {target.pool or target.pk}"
 
 
 def enqueue_build(environment: Environment) -> None:
