@@ -66,6 +66,11 @@ class Engine:
             self._pid = os.getpid()
         return self._client
 
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
     def _connect(self) -> DockerClient:
         try:
             client = DockerClient(

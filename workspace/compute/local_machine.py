@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -32,12 +32,19 @@ def look() -> Node:
     )
 
 
-def free_port(taken: Collection[int]) -> int:
-    """Give a port that nothing listens on and nobody was given before."""
+def free_port(taken: Collection[int], wished: Sequence[int] = ()) -> int:
+    """Give a port that nothing listens on and nobody was given before; a wished one if it is so."""
+    for port in wished[:1]:
+        if port not in taken and _can_listen(port, is_again=True):
+            return port
     for port in random.sample(PORTS, len(PORTS)):
         if port not in taken and _can_listen(port):
             return port
     raise OSError(f"No port from {PORTS[0]} to {PORTS[-1]} is free.")
+
+
+def ports_of(addresses: Iterable[str]) -> list[int]:
+    return [int(address.rpartition(":")[2]) for address in addresses]
 
 
 def ports_in(path: Path) -> dict[str, list[int]]:
@@ -49,12 +56,15 @@ def ports_in(path: Path) -> dict[str, list[int]]:
     return given
 
 
-def _can_listen(port: int) -> bool:
+def _can_listen(port: int, *, is_again: bool = False) -> bool:
+    """Try a port; of one that was listened on before, closing connections may be left."""
     for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):  # noqa: S104
         try:
             with socket.socket(family, socket.SOCK_STREAM) as tried:
                 if family == socket.AF_INET6:
                     tried.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                if is_again:
+                    tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 tried.bind((address, port))
         except OSError:
             if family == socket.AF_INET or socket.has_dualstack_ipv6():
@@ -87,6 +97,11 @@ def _gpus(period: int) -> tuple[Gpu, ...]:
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return ()
+    return gpus_in(answer)
+
+
+def gpus_in(answer: str) -> tuple[Gpu, ...]:
+    """Read what the driver's tool answers when it is asked for GPU_FACTS."""
     return tuple(_gpu(line) for line in answer.splitlines() if line.count(",") == 4)
 
 

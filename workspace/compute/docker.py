@@ -1,0 +1,270 @@
+"""The docker target: each process in a container of its own on one Docker Engine."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from docker.errors import APIError, NotFound
+from docker.types import DeviceRequest, LogConfig, Mount
+
+from workspace.compute import containers, docker_machine
+from workspace.compute.access import ImageLogin, TargetAccess
+from workspace.compute.base import (
+    BackendError,
+    BuiltEnvironment,
+    GroupPlan,
+    Node,
+    ProcessPlan,
+    Sighting,
+    SightingState,
+    Unreachable,
+)
+from workspace.compute.containers import Entry, filters_of, labels_of, name_of, volume_of
+from workspace.compute.docker_client import Engine
+from workspace.compute.docker_images import EngineImages
+from workspace.compute.docker_salvage import Salvage
+
+AT_ONCE = 8
+CREATED = "created"
+ENDED = {"exited", "dead"}
+SCRAP_OF_OUTPUT = {"max-size": "1m", "max-file": "1"}  # what programs print goes to the runner
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class DockerBackend:
+    def __init__(self, access: TargetAccess) -> None:
+        self._access = access
+        self._engine = Engine(access)
+        self._images = EngineImages(access)
+        self._salvage = Salvage(self._engine)
+
+    def close(self) -> None:
+        self._engine.close()
+
+    def check(self) -> Sequence[Node]:
+        return [docker_machine.look(self._engine)]
+
+    def prepare(
+        self,
+        digest: str,
+        spec: Mapping[str, Any],
+        log: Callable[[bytes], Any],
+        login: ImageLogin | None = None,
+    ) -> BuiltEnvironment:
+        return self._images.prepare(digest, spec, log, login)
+
+    def has_environment(self, reference: str) -> bool:
+        return self._images.has(reference)
+
+    def discard(self, reference: str) -> None:
+        self._images.discard(reference)
+
+    def addresses(self, plan: GroupPlan) -> Mapping[str, Sequence[str]]:
+        return containers.addresses_of(plan.processes)
+
+    def start(self, plan: GroupPlan) -> None:
+        states = {found["name"]: found["state"] for found in self._found(plan.id)}
+        if all(states.get(process.name, CREATED) != CREATED for process in plan.processes):
+            return
+        try:
+            self._start(plan, states)
+        except Unreachable:
+            raise
+        except BackendError:
+            self.remove(plan.id)
+            raise
+
+    def observe(self, group_id: str) -> Sequence[Sighting]:
+        return [self._sighting(found) for found in self._found(group_id)]
+
+    def stop(self, group_id: str, grace: timedelta) -> None:
+        words = f"{grace.total_seconds()}".encode()
+        order = containers.archive([Entry(f"{containers.FOLDER}/grace", 0o600, words)])
+
+        def ask(found: Mapping[str, str]) -> None:
+            with self._engine.asked(f"{found['name']} could not be stopped") as client:
+                try:
+                    client.api.put_archive(found["id"], "/", order)
+                    client.api.kill(found["id"], "SIGTERM")
+                except APIError as error:
+                    _unless_it_is_over(error)
+
+        _each(ask, [one for one in self._found(group_id) if one["state"] == "running"])
+
+    def kill(self, group_id: str) -> None:
+        def end(found: Mapping[str, str]) -> None:
+            with self._engine.asked(f"{found['name']} could not be killed") as client:
+                try:
+                    client.api.kill(found["id"])
+                except APIError as error:
+                    _unless_it_is_over(error)
+
+        living = [one for one in self._found(group_id) if one["state"] not in {CREATED, *ENDED}]
+        _each(end, living)
+
+    def salvage(self, group_id: str, names: Sequence[str]) -> Sequence[str]:
+        return [
+            found["name"]
+            for found in self._found(group_id)
+            if found["name"] in names
+            and found["state"] in ENDED
+            and self._salvage.goes_on(group_id, found["name"], found["id"])
+        ]
+
+    def remove(self, group_id: str) -> None:
+        def take_away(found: Mapping[str, str]) -> None:
+            with self._engine.asked(f"The container of {found['name']} stays") as client:
+                try:
+                    client.api.remove_container(found["id"], force=True, v=True)
+                except NotFound:
+                    return
+
+        _each(take_away, self._found(group_id))
+        with self._engine.asked(f"The network of {group_id} stays") as client:
+            for network in client.networks.list(filters=filters_of(self._access, group_id)):
+                try:
+                    network.remove()
+                except NotFound:
+                    continue
+        self._salvage.forget(group_id)
+
+    def discard_checkpoints(self, name: str) -> None:
+        with self._engine.asked(f"The checkpoints of {name} stay") as client:
+            try:
+                client.api.remove_volume(volume_of(self._access, name))
+            except NotFound:
+                return
+
+    def _found(self, group_id: str) -> list[dict[str, str]]:
+        """List the containers of a group, those that ended too."""
+        with self._engine.asked(f"The containers of {group_id} could not be listed") as client:
+            listed = client.api.containers(all=True, filters=filters_of(self._access, group_id))
+        return sorted(
+            (
+                {
+                    "id": one["Id"],
+                    "name": one["Labels"][containers.PROCESS],
+                    "state": one["State"],
+                }
+                for one in listed
+            ),
+            key=lambda one: one["name"],
+        )
+
+    def _sighting(self, found: Mapping[str, str]) -> Sighting:
+        if found["state"] == CREATED:
+            return Sighting(found["name"], SightingState.GONE)
+        if found["state"] not in ENDED:
+            return Sighting(found["name"], SightingState.ALIVE)
+        with self._engine.asked(f"{found['name']} could not be looked at") as client:
+            try:
+                state = client.api.inspect_container(found["id"])["State"]
+            except NotFound:
+                return Sighting(found["name"], SightingState.GONE)
+        reason = "the system killed it for want of memory" if state["OOMKilled"] else state["Error"]
+        return Sighting(found["name"], SightingState.EXITED, state["ExitCode"], reason)
+
+    def _start(self, plan: GroupPlan, states: Mapping[str, str]) -> None:
+        """Make what is missing, then start all that has not been started."""
+        with self._engine.asked("The network could not be made") as client:
+            filters = filters_of(self._access, plan.id)
+            if not client.networks.list(filters=filters):
+                client.networks.create(
+                    name_of(self._access, plan.id), labels=labels_of(self._access, plan.id)
+                )
+        if plan.checkpoints:
+            with self._engine.asked("The volume for checkpoints could not be made") as client:
+                client.volumes.create(
+                    volume_of(self._access, plan.checkpoints),
+                    labels={
+                        containers.INSTALLATION: self._access.installation,
+                        containers.CHECKPOINTS: plan.checkpoints,
+                    },
+                )
+        ours = [p for p in plan.processes if states.get(p.name, CREATED) == CREATED]
+        _each(
+            lambda process: self._create(plan, process), [p for p in ours if p.name not in states]
+        )
+        _each(lambda process: self._fill(plan, process), ours)
+        _each(lambda process: self._launch(plan, process), ours)
+
+    def _create(self, plan: GroupPlan, process: ProcessPlan) -> None:
+        with self._engine.asked(f"The container of {process.name} could not be made") as client:
+            client.containers.create(
+                plan.environment_reference, **self._container(plan, process, client.api)
+            )
+
+    def _fill(self, plan: GroupPlan, process: ProcessPlan) -> None:
+        content = containers.belongings(plan.id, process, self._url_for(process))
+        with self._engine.asked(f"The container of {process.name} could not be filled") as client:
+            client.api.put_archive(name_of(self._access, plan.id, process.name), "/", content)
+
+    def _launch(self, plan: GroupPlan, process: ProcessPlan) -> None:
+        with self._engine.asked(f"{process.name} could not be started") as client:
+            client.api.start(name_of(self._access, plan.id, process.name))
+
+    def _container(self, plan: GroupPlan, process: ProcessPlan, api: Any) -> dict[str, Any]:
+        network = name_of(self._access, plan.id)
+        limit = containers.memory_limit(process)
+        return {
+            "command": list(containers.COMMAND),
+            "entrypoint": [],
+            "name": name_of(self._access, plan.id, process.name),
+            "hostname": process.name,
+            "labels": labels_of(self._access, plan.id, process.name),
+            "user": containers.USER,
+            "working_dir": "/",
+            "environment": dict(containers.VARIABLES),
+            "network": network,
+            "networking_config": {
+                network: api.create_endpoint_config(aliases=[process.name]),
+            },
+            "mounts": [
+                Mount(containers.CHECKPOINT_FOLDER, volume_of(self._access, plan.checkpoints))
+            ]
+            if plan.checkpoints
+            else [],
+            "nano_cpus": None if process.cpus is None else int(process.cpus * 1e9),
+            "mem_limit": limit,
+            "memswap_limit": limit,
+            "shm_size": process.shm_bytes,
+            "pids_limit": containers.MOST_PIDS,
+            "cap_drop": ["ALL"],
+            "security_opt": ["no-new-privileges"],
+            "device_requests": [
+                DeviceRequest(device_ids=list(process.gpus), capabilities=[["gpu"]])
+            ]
+            if process.gpus
+            else [],
+            "log_config": LogConfig(type=LogConfig.types.JSON, config=SCRAP_OF_OUTPUT),
+            "healthcheck": {"test": ["NONE"]},
+        }
+
+    def _url_for(self, process: ProcessPlan) -> str:
+        """Give the web's address as containers reach it."""
+        url = process.environment["TRAINYARD_URL"]
+        if not containers.is_loopback(url):
+            return url
+        if not self._engine.is_here:
+            raise BackendError(
+                f"Containers on {self._engine.address} cannot reach this server at {url}: give the"
+                " target a web URL, or set TRAINYARD_URL to an address that other machines reach."
+            )
+        return containers.with_host(url, docker_machine.gateway(self._engine))
+
+
+def _each(act: Callable[[T], R], all_of: Iterable[T]) -> list[R]:
+    """Do something for each, several at a time; the first error is raised when all have ended."""
+    items = list(all_of)
+    if len(items) == 1:
+        return [act(items[0])]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(act, items))
+
+
+def _unless_it_is_over(error: APIError) -> None:
+    """Let it pass that a container is gone, or does not run any more."""
+    if error.status_code not in (404, 409):
+        raise error
