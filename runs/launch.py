@@ -27,10 +27,8 @@ def environment_for(run: Run) -> Environment:
     """Give the environment of a run, choosing it the first time."""
     if run.environment is None:
         config = RunConfig.from_row(run.config)
-        files = snapshots.read(run.snapshot)
-        path = config.pip_requirements_file
-        requirements = files[path]().decode("utf-8", "replace") if path else ""
-        run.environment = get_or_create(run.target, spec_of(config, requirements))
+        spec = spec_of(config, snapshots.read(run.snapshot))
+        run.environment = get_or_create(run.target, spec)
         run.save(update_fields=["environment"])
     run.environment.refresh_from_db()
     return run.environment
@@ -51,6 +49,7 @@ def create_group(run: Run, environment: Environment) -> ProcessGroup:
             ProcessPlan(process.role, process.index, {}, ports=int(process.listens))
             for process in planned
         ),
+        _former_addresses(run),
     )
     addresses = {
         name: found[0] for name, found in backend_for(run.target).addresses(bare).items() if found
@@ -132,6 +131,12 @@ def _process_plan(group: ProcessGroup, process: Process) -> ProcessPlan:
         node=process.node,
         shm_bytes=None if group.run is None else RunConfig.from_row(group.run.config).shm_bytes,
     )
+
+
+def _former_addresses(run: Run) -> Mapping[str, Sequence[str]]:
+    """Give the addresses of a run's last attempt, which the next one has again where it can."""
+    group = run.attempts.order_by("attempt").last()
+    return _addresses(list(group.processes.all())) if group else {}
 
 
 def _addresses(processes: Sequence[Process]) -> Mapping[str, Sequence[str]]:

@@ -13,12 +13,13 @@ from django.utils import timezone
 from runs import preflight, snapshots
 from runs.capacity import capacity_of, need_of
 from runs.cluster import PlannedProcess, processes_of, tf_config
-from runs.config import CONTAINER_FIELDS, RunConfig, parse
-from runs.environments import spec_of
+from runs.config import CONTAINER_FIELDS, Mode, RunConfig, parse
+from runs.environments import requirements_in, spec_of
 from runs.events import record
 from runs.models import Run, Snapshot
 from runs.states import UNFINISHED
 from workspace import bell
+from workspace.compute.local_machine import NO_MPIRUN, has_mpirun
 from workspace.errors import Conflict, FieldError, Invalid
 from workspace.models import ComputeTarget, Experiment, TargetKind, Team
 from workspace.selectors import targets_for, use_problem
@@ -145,13 +146,10 @@ def _examine(
             errors.append(FieldError("compute_target", problem))
         errors += _target_errors(parsed, target)
     errors += _missing_files(snapshot, config)
-    requirements = ""
     files = snapshots.read(snapshot)
-    if parsed.pip_requirements_file in files:
-        requirements = files[parsed.pip_requirements_file]().decode("utf-8", "replace")
     if not errors:
         try:
-            spec_of(parsed, requirements)
+            spec_of(parsed, files)
         except Invalid as invalid:
             errors += invalid.errors
     if errors or target is None:
@@ -166,7 +164,7 @@ def _examine(
                 "framework_version": parsed.framework_version,
                 "mode": parsed.mode.value,
                 "pip_packages": list(parsed.pip_packages),
-                "requirements": requirements,
+                "requirements": requirements_in(parsed, files),
                 "environment_variables": parsed.environment_variables,
                 "use_gpu": parsed.use_gpu,
             },
@@ -185,7 +183,9 @@ def _target_errors(config: RunConfig, target: ComputeTarget) -> list[FieldError]
             for name in CONTAINER_FIELDS
             if getattr(config, name)
         ]
-    if config.node_count > 1:
+        if config.mode == Mode.MPI and not has_mpirun():
+            errors.append(FieldError("distributed_training.type", NO_MPIRUN))
+    if config.node_count > 1 and config.mode != Mode.MPI:
         errors.append(
             FieldError(
                 "node_count",

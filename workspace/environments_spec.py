@@ -11,6 +11,7 @@ from typing import Any
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from workspace.compute import horovod as horovod_build
 from workspace.errors import FieldError, Invalid
 
 MAX_REQUIREMENTS = 500
@@ -53,7 +54,7 @@ class EnvironmentSpec:
     """What somebody asked for; `packages` are requirement lines in order. Equal specs share one.
 
     `conda` (package specifications) and `image` (the image to start from) are for targets that run
-    containers. `mpi` adds Open MPI and mpi4py, `horovod` Horovod.
+    containers. `mpi` adds Open MPI and mpi4py, `horovod` Horovod too.
     """
 
     framework_version: str
@@ -82,10 +83,11 @@ class EnvironmentSpec:
             known = ", ".join(CURATED)
             message = f"There is no environment for TensorFlow {framework_version}. Use {known}."
             raise Invalid.of(FieldError("framework_version", message))
+        added = (*(["mpi4py"] if mpi else []), *(horovod_build.NEEDS if horovod else []))
         return cls(
             framework_version,
             gpu,
-            tuple(sorted(set(packages))),
+            tuple(sorted({*packages, *added})),
             python,
             tuple(sorted(set(conda))),
             image,

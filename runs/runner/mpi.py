@@ -250,7 +250,7 @@ def _network_towards(address: str) -> str:
 
 def _spawn(command: Sequence[str], variables: Mapping[str, str]) -> int:
     """Start a program in a process group of its own, so that only we pass signals to it."""
-    return os.posix_spawnp(command[0], command, variables, setpgroup=0)
+    return os.posix_spawnp(command[0], list(command), variables, setpgroup=0)
 
 
 def _exit_code(status: int) -> int:

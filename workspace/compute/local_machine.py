@@ -20,6 +20,10 @@ GPU_FACTS = "index,uuid,name,memory.total,driver_version"
 # Below the range that the kernel gives to outgoing connections, so that none of those takes a port
 # between the choice and the bind.
 PORTS = range(20000, 32000)
+NO_MPIRUN = (
+    "mpirun is not installed on this machine: run apt-get install openmpi-bin, or use a target that"
+    " runs containers."
+)
 
 
 def look() -> Node:
@@ -30,6 +34,11 @@ def look() -> Node:
         memory_bytes=_memory_bytes(),
         gpus=_gpus(int(time.monotonic() // GPUS_KEPT_SECONDS)),
     )
+
+
+def has_mpirun() -> bool:
+    """Say whether Open MPI is installed here, for runs of the mode mpi without containers."""
+    return shutil.which("mpirun") is not None
 
 
 def free_port(taken: Collection[int], wished: Sequence[int] = ()) -> int:
