@@ -43,7 +43,7 @@ async def beat(request: Request, here: State) -> dict[str, Any]:
             here.nudge(request.caller, "usage")
     if flags is None:
         raise Refused(HTTPStatus.UNAUTHORIZED, "The group of this process is no more.")
-    return {"go": flags.may_go, "stop": flags.should_stop}
+    return {"go": flags.may_go, "stop": flags.should_stop, "grace_seconds": flags.grace_seconds}
 
 
 async def started(request: Request, here: State) -> dict[str, Any]:

@@ -45,6 +45,7 @@ class Flags:
     is_fenced: bool
     may_go: bool
     should_stop: bool
+    grace_seconds: int
 
 
 class Roll:
@@ -141,9 +142,9 @@ def _caller_with(token_digest: str) -> Caller | None:
 
 def _flags_of(groups: list[int]) -> dict[int, Flags]:
     rows = ProcessGroup.objects.filter(pk__in=groups).values_list(
-        "pk", "is_fenced", "go_at", "stop_requested_at"
+        "pk", "is_fenced", "go_at", "stop_requested_at", "grace_seconds"
     )
     return {
-        group: Flags(fenced, go_at is not None, stop_at is not None)
-        for group, fenced, go_at, stop_at in rows
+        group: Flags(fenced, go_at is not None, stop_at is not None, grace)
+        for group, fenced, go_at, stop_at, grace in rows
     }

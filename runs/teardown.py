@@ -13,7 +13,8 @@ from runs.states import TERMINAL, ProcessState
 from workspace.compute.base import Backend, BackendError, SightingState, Unreachable
 from workspace.reach import Reach
 
-KILL_MARGIN = timedelta(seconds=2)
+# A runner hears of a stop with its next beat, and tells of the end before it ships the rest.
+KILL_MARGIN = timedelta(seconds=4)
 log = logging.getLogger(__name__)
 
 
@@ -70,7 +71,8 @@ def _remove(group: ProcessGroup, backend: Backend) -> None:
 def _is_collected(group: ProcessGroup, backend: Backend, grace: timedelta) -> bool:
     if group.stop_requested_at is None:
         group.stop_requested_at = timezone.now()
-        group.save(update_fields=["stop_requested_at"])
+        group.grace_seconds = int(grace.total_seconds())
+        group.save(update_fields=["stop_requested_at", "grace_seconds"])
         backend.stop(group.label, grace)
     uncollected = [p.name for p in group.processes.all() if p.collected_at is None]
     if not uncollected:

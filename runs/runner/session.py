@@ -211,6 +211,12 @@ class Session:
         except (FileNotFoundError, ValueError):
             return float(self._spec["grace_seconds"])
 
+    def _take_grace(self, seconds: float) -> None:
+        """Keep the grace that came over the line, where nobody left one in the folder."""
+        if not os.path.exists(self.folder.grace):
+            with open(self.folder.grace, "w", encoding="ascii") as file:
+                file.write(str(seconds))
+
     def _beat(self, child: int) -> None:
         """Report life and usage, and pass on what the answers ask for."""
         wire = self._line.open()
@@ -223,6 +229,7 @@ class Session:
                 beat = {"state": "running", "usage": usage, "log_size": size}
                 answer = self._line.call(wire, "POST", "beat", beat)
                 if answer["stop"]:
+                    self._take_grace(answer["grace_seconds"])
                     os.kill(os.getpid(), signal.SIGTERM)
         except Fenced:
             os.kill(os.getpid(), signal.SIGUSR1)

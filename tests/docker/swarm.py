@@ -106,7 +106,7 @@ class Swarm:
     def left_of(self, label: str) -> list[str]:
         """Name everything that carries a label, on any node."""
         found: list[str] = []
-        by_label = {"label": label}
+        by_label: dict[str, str | list[str] | bool] = {"label": label}
         with self.manager.engine.client() as client:
             found += [f"service {one.name}" for one in client.services.list(filters=by_label)]
             found += [f"secret {one.name}" for one in client.secrets.list(filters=by_label)]

@@ -52,7 +52,9 @@ def spec(command: list[str], **changes: Any) -> dict[str, Any]:
 class FakeWeb:
     """Answers the runner protocol. `trouble` may answer a request with a status of its own."""
 
-    def __init__(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, port: int = 0, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+    ) -> None:
         self.told: dict[str, Told] = {}
         self.go = True
         self.trouble: Callable[[str, str], int | None] = lambda process, path: None
@@ -70,11 +72,11 @@ class FakeWeb:
 
             do_POST = do_PUT = do_GET
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._server = ThreadingHTTPServer((host, port), Handler)
         self._server.daemon_threads = True
         self._connections: list[BaseHTTPRequestHandler] = []
         self.port = self._server.server_address[1]
-        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.port}"
+        self.url = f"http{'s' if tls else ''}://{host}:{self.port}"
         if tls:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._lock = threading.Lock()
@@ -153,7 +155,8 @@ class FakeWeb:
         if what == "collected":
             told.collected = True
         all_ready = all(each.ready for each in self.told.values())
-        return {"go": self.go and all_ready, "stop": told.stop}
+        grace = told.spec["grace_seconds"]
+        return {"go": self.go and all_ready, "stop": told.stop, "grace_seconds": grace}
 
     def _send_source(self, handler: BaseHTTPRequestHandler, told: Told) -> None:
         handler.send_response(200)

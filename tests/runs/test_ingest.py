@@ -143,9 +143,12 @@ async def test_all_processes_go_when_the_last_one_is_ready(group: ProcessGroup) 
 async def test_a_wanted_stop_reaches_the_runner_with_its_beat(group: ProcessGroup) -> None:
     from django.utils import timezone
 
-    await ProcessGroup.objects.filter(pk=group.pk).aupdate(stop_requested_at=timezone.now())
+    await ProcessGroup.objects.filter(pk=group.pk).aupdate(
+        stop_requested_at=timezone.now(), grace_seconds=7
+    )
     answer = await Runner(process_of(group)).post("beat", json={"state": "running"})
     assert answer.json()["stop"] is True
+    assert answer.json()["grace_seconds"] == 7
 
 
 async def test_start_exit_and_collection_are_noted_once(group: ProcessGroup) -> None:

@@ -1,0 +1,92 @@
+"""The nodes of a swarm as its manager describes them: health, size, and GPUs that may be had."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from workspace.compute.base import Gpu, Node
+
+Described = Mapping[str, Any]
+READY, ACTIVE = "ready", "active"
+ENDED = {"complete", "shutdown", "failed", "rejected", "remove", "orphaned"}
+NANO = 1e9
+
+
+def nodes_in(listed: Sequence[Described], held: Mapping[str, set[str]]) -> list[Node]:
+    """Give all nodes by name, without the GPUs that others hold: `held` names those by node ID."""
+    names = names_of(listed)
+    found = [_node(one, names[one["ID"]], held.get(one["ID"], set())) for one in listed]
+    return sorted(found, key=lambda node: node.name)
+
+
+def names_of(listed: Iterable[Described]) -> dict[str, str]:
+    """Name each node by its ID: its host name, with the ID where several share one."""
+    hosts = {one["ID"]: str(one["Description"]["Hostname"]) for one in listed}
+    shared = {host for host in hosts.values() if list(hosts.values()).count(host) > 1}
+    return {key: f"{host}-{key}" if host in shared else host for key, host in hosts.items()}
+
+
+def trouble_of(node: Described) -> str:
+    """Say why nothing can be started on a node, if so."""
+    status = node["Status"]
+    if status["State"] != READY:
+        why = str(status.get("Message", "")).rstrip(".")
+        return f"The node is {status['State']}{f': {why}' if why else ''}."
+    availability = node["Spec"]["Availability"]
+    if availability != ACTIVE:
+        return f"The swarm's admin set the node's availability to {availability}."
+    if _counted_gpus(node):
+        return "Its GPUs are registered by number only: register each by its UUID to use them."
+    return ""
+
+
+def held_gpus(tasks: Iterable[Described]) -> dict[str, set[str]]:
+    """Name the GPUs that tasks of other services reserve, by the node's ID."""
+    held: dict[str, set[str]] = {}
+    for task in tasks:
+        if task["Status"]["State"] in ENDED:
+            continue
+        for resource in task.get("GenericResources") or []:
+            named = resource.get("NamedResourceSpec")
+            if named and _is_gpu(named):
+                held.setdefault(task.get("NodeID", ""), set()).add(named["Value"])
+    return held
+
+
+def _node(described: Described, name: str, held: set[str]) -> Node:
+    resources = described["Description"]["Resources"]
+    message = trouble_of(described)
+    return Node(
+        name=name,
+        cpus=resources.get("NanoCPUs", 0) / NANO,
+        memory_bytes=resources.get("MemoryBytes", 0),
+        gpus=tuple(
+            Gpu(index, uuid, "", 0)
+            for index, uuid in enumerate(_gpu_uuids(described))
+            if uuid not in held
+        ),
+        healthy=described["Status"]["State"] == READY and _is_active(described),
+        message=message,
+        engine_version=described["Description"]["Engine"]["EngineVersion"],
+    )
+
+
+def _is_active(described: Described) -> bool:
+    return bool(described["Spec"]["Availability"] == ACTIVE)
+
+
+def _gpu_uuids(described: Described) -> list[str]:
+    named = [one.get("NamedResourceSpec") for one in _generic(described)]
+    return sorted(one["Value"] for one in named if one and _is_gpu(one))
+
+
+def _counted_gpus(described: Described) -> bool:
+    counted = [one.get("DiscreteResourceSpec") for one in _generic(described)]
+    return any(one and _is_gpu(one) for one in counted)
+
+
+def _generic(described: Described) -> Sequence[Described]:
+    return described["Description"]["Resources"].get("GenericResources") or []
+
+
+def _is_gpu(resource: Described) -> bool:
+    return str(resource["Kind"]).lower().endswith("gpu")

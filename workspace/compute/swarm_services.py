@@ -1,0 +1,126 @@
+"""The service that runs one process on a swarm: what the manager is asked to create."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from docker.types import (
+    ConfigReference,
+    ContainerSpec,
+    EndpointSpec,
+    Mount,
+    NetworkAttachmentConfig,
+    Placement,
+    Resources,
+    RestartPolicy,
+    SecretReference,
+    TaskTemplate,
+)
+
+from workspace.compute.base import ProcessPlan
+from workspace.compute.containers import (
+    COMMAND,
+    FOLDER,
+    MOST_PIDS,
+    USER,
+    USER_ID,
+    VARIABLES,
+    memory_limit,
+)
+
+NANO = 1e9
+OWNER = str(USER_ID)
+SETTINGS = f"{FOLDER}/runner.json"
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - a mount point in the container
+NO_NEW_PRIVILEGES_FROM = (1, 46)
+# For what runs when an admin drains a node: a stop of ours goes to the runner over its own line.
+STOP_GRACE = timedelta(seconds=10)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file that the swarm keeps, and puts into containers: a secret or a config."""
+
+    id: str
+    name: str
+
+
+def service_of(
+    name: str,
+    process: ProcessPlan,
+    *,
+    image: str,
+    labels: Mapping[str, str],
+    constraints: Sequence[str],
+    network: str,
+    settings: Stored,
+    configs: Mapping[str, Stored],
+    api: tuple[int, ...],
+) -> dict[str, Any]:
+    """Give the arguments of `create_service`. `configs` are by their path in the container."""
+    container = ContainerSpec(
+        image,
+        command=list(COMMAND),
+        user=USER,
+        hostname=process.name,
+        labels=dict(labels),
+        env=[*(f"{name}={value}" for name, value in VARIABLES.items()), *_gpu_variables(process)],
+        mounts=_mounts(process),
+        stop_grace_period=int(STOP_GRACE.total_seconds() * NANO),
+        secrets=[
+            SecretReference(
+                settings.id, settings.name, f"{FOLDER}/runner.json", OWNER, OWNER, 0o400
+            )
+        ],
+        configs=[
+            ConfigReference(config.id, config.name, path, OWNER, OWNER, 0o444)
+            for path, config in configs.items()
+        ],
+        cap_drop=["ALL"],
+    )
+    if api >= NO_NEW_PRIVILEGES_FROM:
+        container["Privileges"] = {"NoNewPrivileges": True}
+    task = TaskTemplate(
+        container,
+        resources=_resources(process),
+        restart_policy=RestartPolicy("none"),
+        placement=Placement(constraints=list(constraints)),
+        networks=[NetworkAttachmentConfig(network, aliases=[process.name])],
+    )
+    return {
+        "task_template": task,
+        "name": name,
+        "labels": dict(labels),
+        "endpoint_spec": EndpointSpec(mode="dnsrr"),
+    }
+
+
+def _gpu_variables(process: ProcessPlan) -> list[str]:
+    """Name the GPUs to NVIDIA's runtime, in both ways in which a node may be set up to hear it.
+
+    They are not reserved with the swarm: it ends the tasks that reserve generic resources whenever
+    anything about their node changes.
+    """
+    if not process.gpus:
+        return ["NVIDIA_VISIBLE_DEVICES=void"]
+    given = ",".join(process.gpus)
+    return [f"NVIDIA_VISIBLE_DEVICES={given}", f"DOCKER_RESOURCE_GPU={given}"]
+
+
+def _mounts(process: ProcessPlan) -> list[Mount]:
+    if process.shm_bytes is None:
+        return []
+    size = process.shm_bytes
+    return [Mount(SHARED_MEMORY, None, "tmpfs", tmpfs_size=size, tmpfs_mode=0o1777)]
+
+
+def _resources(process: ProcessPlan) -> Resources:
+    """Limit a process to its share, and have the swarm keep that share for it."""
+    cpus = None if process.cpus is None else int(process.cpus * NANO)
+    memory = memory_limit(process)
+    resources = Resources(
+        cpu_limit=cpus, mem_limit=memory, cpu_reservation=cpus, mem_reservation=memory
+    )
+    resources.setdefault("Limits", {})["Pids"] = MOST_PIDS
+    return resources
