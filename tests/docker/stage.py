@@ -1,7 +1,6 @@
 """Groups of processes in containers, as the docker backend starts them, with a web of the tests."""
 
 import io
-import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -105,14 +104,18 @@ class Yard:
         group = self.group(python(script), **each).start()
         return group, group.told[0]
 
+    def container(self, group: Group, name: str = "worker-0") -> str:
+        """Name the container of a process."""
+        return f"ty-{self.access.installation}-{group.label}-{name}"
+
     def left(self) -> list[str]:
         """Name all that is ours on the engine."""
-        ours = {"label": f"trainyard.installation={self.access.installation}"}
+        ours = f"trainyard.installation={self.access.installation}"
         with self.engine.client() as client:
             return [
-                *(one.name for one in client.containers.list(all=True, filters=ours)),
-                *(one.name for one in client.networks.list(filters=ours)),
-                *(one.name for one in client.volumes.list(filters=ours)),
+                *(one.name or "" for one in client.containers.list(True, filters={"label": ours})),
+                *(one.name or "" for one in client.networks.list(filters={"label": ours})),
+                *(one.name or "" for one in client.volumes.list(filters={"label": ours})),
             ]
 
     def end(self) -> None:
@@ -131,11 +134,3 @@ def yard(engine: Engine, home: Path) -> Iterator[Yard]:
     made = Yard(engine, home)
     yield made
     made.end()
-
-
-def can_connect(address: str, port: int) -> bool:
-    try:
-        socket.create_connection((address, port), timeout=1).close()
-    except OSError:
-        return False
-    return True

@@ -168,6 +168,13 @@ class DockerBackend:
 
     def _start(self, plan: GroupPlan, states: Mapping[str, str]) -> None:
         """Make what is missing, then start all that has not been started."""
+        ours = [p for p in plan.processes if states.get(p.name, CREATED) == CREATED]
+        contents = {
+            process.name: containers.belongings(
+                plan.id, process, self._reachable(process.environment["TRAINYARD_URL"])
+            )
+            for process in ours
+        }
         with self._engine.asked("The network could not be made") as client:
             filters = filters_of(self._access, plan.id)
             if not client.networks.list(filters=filters):
@@ -183,22 +190,22 @@ class DockerBackend:
                         containers.CHECKPOINTS: plan.checkpoints,
                     },
                 )
-        ours = [p for p in plan.processes if states.get(p.name, CREATED) == CREATED]
-        _each(
-            lambda process: self._create(plan, process), [p for p in ours if p.name not in states]
-        )
-        _each(lambda process: self._fill(plan, process), ours)
+
+        def make(process: ProcessPlan) -> None:
+            self._make(plan, process, contents[process.name], is_there=process.name in states)
+
+        _each(make, ours)
         _each(lambda process: self._launch(plan, process), ours)
 
-    def _create(self, plan: GroupPlan, process: ProcessPlan) -> None:
+    def _make(
+        self, plan: GroupPlan, process: ProcessPlan, content: bytes, *, is_there: bool
+    ) -> None:
+        """Make a container with all that it needs, ready to be started."""
         with self._engine.asked(f"The container of {process.name} could not be made") as client:
-            client.containers.create(
-                plan.environment_reference, **self._container(plan, process, client.api)
-            )
-
-    def _fill(self, plan: GroupPlan, process: ProcessPlan) -> None:
-        content = containers.belongings(plan.id, process, self._url_for(process))
-        with self._engine.asked(f"The container of {process.name} could not be filled") as client:
+            if not is_there:
+                client.containers.create(
+                    plan.environment_reference, **self._container(plan, process, client.api)
+                )
             client.api.put_archive(name_of(self._access, plan.id, process.name), "/", content)
 
     def _launch(self, plan: GroupPlan, process: ProcessPlan) -> None:
@@ -242,9 +249,8 @@ class DockerBackend:
             "healthcheck": {"test": ["NONE"]},
         }
 
-    def _url_for(self, process: ProcessPlan) -> str:
+    def _reachable(self, url: str) -> str:
         """Give the web's address as containers reach it."""
-        url = process.environment["TRAINYARD_URL"]
         if not containers.is_loopback(url):
             return url
         if not self._engine.is_here:

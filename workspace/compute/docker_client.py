@@ -13,12 +13,27 @@ from docker.tls import TLSConfig
 
 from workspace.compute.access import TargetAccess
 from workspace.compute.base import BackendError, Unreachable
+from workspace.compute.containers import PYTHON
 
 OLDEST_API = (1, 41)
 OLDEST_ENGINE = "20.10"
-CONNECT_SECONDS = 10
+CONNECT_SECONDS = 5
 ANSWER_SECONDS = 60
 CONNECTIONS = 16
+REMEDIES = {
+    "could not select device driver": (
+        "Install the NVIDIA container toolkit on the engine's machine, and restart the engine."
+    ),
+    f'exec: "{PYTHON}"': f"The image has no Python at {PYTHON}.",
+    "exec format error": "The image is for another kind of processor than the engine's machine.",
+    "no space left on device": (
+        "The engine's disk is full: remove images that nobody needs, or give it more space."
+    ),
+    "non-overlapping ipv4 address pool": (
+        "All networks that the engine may make are taken: remove some, or widen"
+        " default-address-pools in its daemon.json."
+    ),
+}
 PLAIN_HTTP_TO_TLS = "client sent an http request to an https server"
 
 
@@ -73,25 +88,37 @@ class Engine:
 
     def _connect(self) -> DockerClient:
         try:
-            client = DockerClient(
-                base_url=self.address,
-                version="auto",
-                timeout=CONNECT_SECONDS,
-                tls=self._tls(),
-                use_ssh_client=self.address.startswith("ssh://"),
-                max_pool_size=CONNECTIONS,
-            )
-        except DockerException as error:
+            client = self._make(".".join(map(str, OLDEST_API)))
+            try:
+                spoken = str(client.api.version(api_version=False)["ApiVersion"])
+            finally:
+                client.close()
+        except (requests.RequestException, DockerException, OSError) as error:
             raise self._why_not(error) from error
-        client.api.timeout = self._answer_seconds
-        spoken = str(client.api.api_version)
+        except (ValueError, LookupError, TypeError) as error:
+            raise BackendError(f"What answers at {self.address} is no Docker Engine.") from error
         if tuple(int(part) for part in spoken.split(".")) < OLDEST_API:
-            client.close()
             raise BackendError(
                 f"{self._name()} speaks version {spoken} of Docker's API, and"
                 f" {'.'.join(map(str, OLDEST_API))} is the oldest that will do: upgrade it to"
                 f" Docker {OLDEST_ENGINE} or newer."
             )
+        return self._make(spoken)
+
+    def _make(self, version: str) -> DockerClient:
+        client = DockerClient(
+            base_url=self.address,
+            version=version,
+            timeout=self._answer_seconds,
+            tls=self._tls(),
+            use_ssh_client=self.address.startswith("ssh://"),
+            max_pool_size=CONNECTIONS,
+        )
+        # Else REQUESTS_CA_BUNDLE would be trusted instead of the target's own authority.
+        client.api.trust_env = False
+        if self.address.startswith("tcp://"):
+            # What the SDK passes on to requests, which tells the two apart.
+            client.api.timeout = (CONNECT_SECONDS, self._answer_seconds)  # type: ignore[assignment]
         return client
 
     def _tls(self) -> TLSConfig | bool:
@@ -105,7 +132,7 @@ class Engine:
         authority = _in_memory("ca", access.tls_ca) if access.tls_ca else None
         return TLSConfig(client_cert=pair, ca_cert=authority, verify=True)
 
-    def _why_not(self, error: DockerException) -> BackendError:
+    def _why_not(self, error: Exception) -> BackendError:
         cause = _cause(error)
         if PLAIN_HTTP_TO_TLS in cause.lower():
             return BackendError(
@@ -132,13 +159,15 @@ def _in_memory(name: str, text: str) -> str:
 
 
 def _said(error: APIError) -> str:
-    """Give the engine's own words, in one line."""
+    """Give the engine's own words in one line, and what helps where that is known."""
     words = str(error.explanation or error)
     try:
         words = json.loads(words)["message"]
     except (ValueError, KeyError, TypeError):
         words = words or str(error)
-    return " ".join(words.split()).rstrip(".") + "."
+    words = " ".join(words.split()).rstrip(".") + "."
+    remedies = [remedy for sign, remedy in REMEDIES.items() if sign.lower() in words.lower()]
+    return " ".join([words, *remedies])
 
 
 def _cause(error: BaseException) -> str:

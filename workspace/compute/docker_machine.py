@@ -36,6 +36,7 @@ def look(engine: Engine) -> Node:
     )
 
 
+@lru_cache(maxsize=64)
 def gateway(engine: Engine) -> str:
     """Give the address at which containers find the machine that they run on."""
     with engine.asked("The engine's default network could not be looked at") as client:
