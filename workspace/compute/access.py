@@ -4,6 +4,14 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
+class ImageLogin:
+    """Who may pull an image that not everybody may."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True)
 class TargetAccess:
     """An engine's address and credentials; `home` is TRAINYARD_HOME. Secrets stay out of `repr`.
 

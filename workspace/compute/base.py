@@ -11,6 +11,8 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
+from workspace.compute.access import ImageLogin
+
 
 class BackendError(Exception):
     """The target could not do what it was asked; the text is for the person who reads the page."""
@@ -37,6 +39,7 @@ class Gpu:
     uuid: str
     model: str
     memory_bytes: int
+    driver: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,11 +95,15 @@ class GroupPlan:
 
 @dataclass(frozen=True)
 class BuiltEnvironment:
-    """An environment that is ready: its reference, exact package versions, and size on disk."""
+    """An environment that is ready: its reference, what is in it, and its size on disk.
+
+    `packages` are Python's, `versions` those of what matters most: Python, TensorFlow, CUDA...
+    """
 
     reference: str
     packages: Mapping[str, str]
     size_bytes: int
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 class SightingState(StrEnum):
@@ -122,11 +129,17 @@ class Backend(Protocol):
         ...
 
     def prepare(
-        self, digest: str, spec: Mapping[str, Any], log: Callable[[bytes], Any]
+        self,
+        digest: str,
+        spec: Mapping[str, Any],
+        log: Callable[[bytes], Any],
+        login: ImageLogin | None = None,
     ) -> BuiltEnvironment:
         """Make the environment that `spec` describes; its log goes to `log` as it comes.
 
-        `spec` is what EnvironmentSpec.to_json gives, `digest` its name on these machines.
+        `spec` is what EnvironmentSpec.to_json gives, `digest` its name on these machines, `login`
+        for the image that it starts from. While there is nothing to tell, `log` gets b"" every
+        second or so; what it raises ends the build.
 
         Raises EnvironmentFailed with the resolver's own words.
         """
@@ -141,7 +154,10 @@ class Backend(Protocol):
         ...
 
     def addresses(self, plan: GroupPlan) -> Mapping[str, Sequence[str]]:
-        """Give `host:port` for each port of each process, by its name, before any starts."""
+        """Give `host:port` for each port of each process, by its name, before any starts.
+
+        Those in `plan.addresses` are given again where they can be.
+        """
         ...
 
     def start(self, plan: GroupPlan) -> None:

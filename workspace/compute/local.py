@@ -19,7 +19,7 @@ from typing import Any
 from runs.runner import procfs
 from runs.runner.folder import Folder, read_json, write_json
 from workspace.compute import local_environment, local_machine, local_runners
-from workspace.compute.access import TargetAccess
+from workspace.compute.access import ImageLogin, TargetAccess
 from workspace.compute.base import (
     BackendError,
     BuiltEnvironment,
@@ -46,14 +46,21 @@ class LocalBackend:
         return [local_machine.look()]
 
     def prepare(
-        self, digest: str, spec: Mapping[str, Any], log: Callable[[bytes], Any]
+        self,
+        digest: str,
+        spec: Mapping[str, Any],
+        log: Callable[[bytes], Any],
+        login: ImageLogin | None = None,
     ) -> BuiltEnvironment:
         wanted = EnvironmentSpec.from_json(spec)
         reference = f"environments/{digest}"
         folder = self.home / reference
         local_environment.build(folder, wanted, log)
         return BuiltEnvironment(
-            reference, local_environment.packages_in(folder), local_environment.size_of(folder)
+            reference,
+            local_environment.packages_in(folder),
+            local_environment.size_of(folder),
+            local_environment.versions_in(folder),
         )
 
     def has_environment(self, reference: str) -> bool:
@@ -69,8 +76,9 @@ class LocalBackend:
             given = local_machine.ports_in(group / "ports.json")
             for process in plan.processes:
                 ports = given.setdefault(process.name, [])
+                wished = local_machine.ports_of(plan.addresses.get(process.name, ()))
                 while len(ports) < process.ports:
-                    ports.append(local_machine.free_port(taken))
+                    ports.append(local_machine.free_port(taken, wished[len(ports) :]))
                     taken.add(ports[-1])
             write_json(str(group / "ports.json"), given)
         return {

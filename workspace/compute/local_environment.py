@@ -1,24 +1,25 @@
 """Build environments of the local target: virtualenvs made by uv, named by their digest."""
 
 import os
+import select
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from uv import find_uv_bin
 
 from workspace.compute.base import EnvironmentFailed
+from workspace.compute.build_log import BuildLog, Log
+from workspace.compute.environment_contents import PROBE, packages_of, versions_of
 from workspace.environments_spec import EnvironmentSpec
 
-LAST_LINES = 40
+SILENCE_SECONDS = 1.0
 UNFINISHED = ".building-"
 ABANDONED_AFTER_SECONDS = 2 * 3600
-Log = Callable[[bytes], Any]
 
 
 def build(folder: Path, spec: EnvironmentSpec, log: Log) -> None:
@@ -48,7 +49,20 @@ def packages_in(folder: Path) -> Mapping[str, str]:
         env=_variables(),
         cwd=folder,
     ).stdout
-    return dict(_name_and_version(line) for line in frozen.splitlines() if line.strip())
+    return packages_of(frozen)
+
+
+def versions_in(folder: Path) -> Mapping[str, str]:
+    """Give the exact versions of what matters most in an environment."""
+    printed = subprocess.run(  # noqa: S603 - no text of a user is in the command
+        [str(folder / "bin" / "python"), "-I", str(PROBE)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=_variables(),
+        cwd=folder,
+    ).stdout
+    return versions_of(printed)
 
 
 def size_of(folder: Path) -> int:
@@ -65,7 +79,7 @@ def size_of(folder: Path) -> int:
 
 
 def _fill(folder: Path, spec: EnvironmentSpec, log: Log) -> None:
-    words = _Words(log)
+    words = BuildLog(log)
     python = _choose_python(spec.pythons)
     words.say(f"Making a virtualenv with Python {python}.")
     make = [
@@ -107,7 +121,7 @@ def _choose_python(versions: Sequence[str]) -> str:
     return versions[0]
 
 
-def _run(arguments: Sequence[str], folder: Path, words: "_Words") -> int:
+def _run(arguments: Sequence[str], folder: Path, words: BuildLog) -> int:
     """Run uv with its output going to the log as it comes, and give its exit code."""
     with subprocess.Popen(  # noqa: S603 - requirements are checked before, and passed in files
         [find_uv_bin(), *arguments],
@@ -127,29 +141,15 @@ def _run(arguments: Sequence[str], folder: Path, words: "_Words") -> int:
 
 
 def _chunks(process: subprocess.Popen[bytes]) -> Iterator[bytes]:
+    """Give output as it comes, and nothing (b"") now and then while there is none."""
     if process.stdout is None:
         raise RuntimeError("uv was started without a pipe")
-    while chunk := os.read(process.stdout.fileno(), 65536):
+    while True:
+        ready, _, _ = select.select([process.stdout], [], [], SILENCE_SECONDS)
+        chunk = os.read(process.stdout.fileno(), 65536) if ready else b""
+        if ready and not chunk:
+            return
         yield chunk
-
-
-class _Words:
-    """Passes a log on and remembers its last lines, for the error that may follow."""
-
-    def __init__(self, log: Log) -> None:
-        self._log = log
-        self._kept = b""
-
-    def say(self, text: str) -> None:
-        self.add(f"{text}\n".encode())
-
-    def add(self, chunk: bytes) -> None:
-        self._log(chunk)
-        self._kept = (self._kept + chunk)[-16384:]
-
-    def last(self) -> str:
-        lines = self._kept.decode("utf-8", "replace").splitlines()
-        return "\n".join(lines[-LAST_LINES:])
 
 
 def _variables() -> dict[str, str]:
@@ -178,10 +178,3 @@ def _sweep(parent: Path) -> None:
     for left in parent.glob(f"{UNFINISHED}*"):
         if time.time() - left.stat().st_mtime > ABANDONED_AFTER_SECONDS:
             shutil.rmtree(left, ignore_errors=True)
-
-
-def _name_and_version(line: str) -> tuple[str, str]:
-    name, separator, version = line.partition("==")
-    if not separator:
-        name, _, version = line.partition(" @ ")
-    return name.strip(), version.strip()

@@ -1,0 +1,288 @@
+"""Environments as images of an engine: built in layers that are kept, and found by label."""
+
+import os
+import platform
+from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from docker import DockerClient
+from docker.errors import APIError
+from uv import find_uv_bin
+
+from workspace.compute.access import ImageLogin, TargetAccess
+from workspace.compute.base import BackendError, BuiltEnvironment, EnvironmentFailed
+from workspace.compute.build_log import BuildLog
+from workspace.compute.build_settings import ca_bundle, settings_of, user_settings
+from workspace.compute.docker_client import Engine
+from workspace.compute.environment_contents import PROBE, packages_of, versions_of
+from workspace.compute.image_bases import NO_SPACE, auth_of, base_image, find, no_space
+from workspace.compute.image_layers import (
+    ENVIRONMENT,
+    PYTHON,
+    USER,
+    UV,
+    WORKBENCH,
+    Layer,
+    base_of,
+    layers_of,
+)
+from workspace.compute.image_workshop import BUILDING_LABEL, Workshop, sweep, workshop
+from workspace.environments_spec import EnvironmentSpec
+
+ANSWER_SECONDS = 1800
+LAYER_KEPT = timedelta(days=1)
+ENVIRONMENT_LABEL, LAYER_LABEL = "trainyard.environment", "trainyard.layer"
+MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+FETCH_UV = f"""
+python3 -m pip install --quiet --no-cache-dir --target {WORKBENCH}/fetched uv
+ln -sf {WORKBENCH}/fetched/bin/uv {UV}
+{UV} --version
+"""
+
+
+class EngineImages:
+    """The images that one installation has on one engine."""
+
+    def __init__(self, access: TargetAccess) -> None:
+        self._access = access
+        self._engine = Engine(access, answer_seconds=ANSWER_SECONDS)
+        self._labels = {"trainyard.installation": access.installation}
+
+    def close(self) -> None:
+        self._engine.close()
+
+    def prepare(
+        self,
+        digest: str,
+        spec: Mapping[str, Any],
+        log: Callable[[bytes], Any],
+        login: ImageLogin | None = None,
+    ) -> BuiltEnvironment:
+        """Build the image of an environment, from the layers that are there already."""
+        with self._engine.asked("The image could not be built") as client:
+            try:
+                build = _Build(client, self._access, digest, BuildLog(log))
+                return build.run(EnvironmentSpec.from_json(spec), login)
+            except APIError as error:
+                if NO_SPACE in str(error).lower():
+                    raise EnvironmentFailed(no_space(str(error.explanation))) from error
+                raise
+
+    def has(self, reference: str) -> bool:
+        with self._engine.asked("The image could not be looked up") as client:
+            return find(client, reference) is not None
+
+    def discard(self, reference: str) -> None:
+        """Remove the image of an environment; what it shares with others stays."""
+        with self._engine.asked(f"The image {reference} could not be removed") as client:
+            image = find(client, reference)
+            if image is not None:
+                _remove(client, image)
+
+    def stored_bytes(self) -> int:
+        """Give the disk space of all that was built here, each layer counted once."""
+        with self._engine.asked("The images could not be measured") as client:
+            known: dict[tuple[str, ...], int] = {}
+            total = 0
+            for image in sorted(self._ours(client), key=lambda image: len(_layers(image))):
+                layers, size = _layers(image), int(image.attrs["Size"])
+                below = max((kept for kept in known if layers[: len(kept)] == kept), default=())
+                total += size - known.get(below, 0)
+                known[layers] = size
+            return total
+
+    def tidy(self, digests: Collection[str]) -> int:
+        """Remove what no environment of `digests` needs, and give how many images that were.
+
+        Layers that nothing is built upon stay for a day: a build may be at them.
+        """
+        with self._engine.asked("The images could not be tidied up") as client:
+            sweep(client, self._access.installation)
+            ours = self._ours(client)
+            kept = [image for image in ours if image.labels.get(ENVIRONMENT_LABEL) in digests]
+            unused = [
+                image
+                for image in ours
+                if image not in kept
+                and (image.labels.get(ENVIRONMENT_LABEL) or _is_old(image))
+                and not any(_is_below(image, other) for other in kept)
+            ]
+            for image in sorted(unused, key=lambda image: -len(_layers(image))):
+                _remove(client, image)
+            return len(unused)
+
+    def _ours(self, client: DockerClient) -> list[Any]:
+        label = f"trainyard.installation={self._access.installation}"
+        found: list[Any] = client.images.list(filters={"label": label})
+        return found
+
+
+class _Build:
+    """One build of one environment."""
+
+    def __init__(
+        self, client: DockerClient, access: TargetAccess, digest: str, log: BuildLog
+    ) -> None:
+        self._client = client
+        self._access = access
+        self._digest = digest
+        self._log = log
+        self._settings = settings_of(os.environ)
+
+    def run(self, spec: EnvironmentSpec, login: ImageLogin | None) -> BuiltEnvironment:
+        access = self._access
+        sweep(self._client, access.installation, self._digest)
+        name = base_of(spec, access.base_image, access.gpu_base_image)
+        image = base_image(
+            self._client,
+            name,
+            access=access,
+            login=login,
+            is_the_users=bool(spec.image),
+            log=self._log,
+        )
+        path = _path_of(image)
+        below = str(image.id)
+        for layer in layers_of(spec):
+            below = layer.key(below)
+            image = self._layer(layer, image, f"ty-{access.installation}-layer:{below}", path)
+        return self._finish(image, spec, path)
+
+    def _layer(self, layer: Layer, below: Any, name: str, path: str) -> Any:
+        found = find(self._client, name)
+        if found is not None:
+            self._log.say(f"{layer.title}: it is there already.")
+            return found
+        self._log.say(f"{layer.title}.")
+        with self._workshop(below) as shop:
+            self._equip(shop, {name: text.encode() for name, text in layer.files.items()})
+            for step in layer.steps:
+                if shop.run(step.script, self._settings):
+                    raise EnvironmentFailed(self._why(step.failure))
+            shop.clear()
+            return shop.commit(name, self._labels(layer=layer.name), path)
+
+    def _finish(self, image: Any, spec: EnvironmentSpec, path: str) -> BuiltEnvironment:
+        """See that the environment works for the ordinary user, look what is in it, name it."""
+        self._log.say("Looking at what is in it.")
+        with self._workshop(image) as shop:
+            self._equip(shop, {"probe.py": PROBE.read_bytes()})
+            versions = shop.read(f"{PYTHON} -I {WORKBENCH}/probe.py", user_settings(), user=USER)
+            if versions is None:
+                what = f"the image {spec.image}" if spec.image else "the base image"
+                raise EnvironmentFailed(
+                    f"The Python of {what} works for root alone. Programs run as an ordinary user"
+                    f" ({USER}): make its folders readable for everybody."
+                )
+            frozen = shop.read(
+                f"{UV} pip freeze --python"
+                f""" "$({PYTHON} -c 'import sys; print(sys.executable)')" """,
+                self._settings,
+            )
+            shop.clear()
+            name = f"ty-{self._access.installation}-environment:{self._digest}"
+            made = shop.commit(name, self._labels(environment=self._digest), path)
+        reference = self._push(name) if self._access.registry else name
+        self._log.say(f"The image is {reference}.")
+        return BuiltEnvironment(
+            reference, packages_of(frozen or ""), int(made.attrs["Size"]), versions_of(versions)
+        )
+
+    def _workshop(self, image: Any) -> Any:
+        return workshop(
+            self._client,
+            image.id,
+            installation=self._access.installation,
+            digest=self._digest,
+            log=self._log,
+        )
+
+    def _equip(self, shop: Workshop, files: Mapping[str, bytes]) -> None:
+        """Put uv, certificates and `files` onto the workbench."""
+        tools: dict[str, bytes] = {}
+        if MACHINES.get(platform.machine()) == self._client.version()["Arch"]:
+            tools["uv"] = Path(find_uv_bin()).read_bytes()
+        certificates = ca_bundle(os.environ)
+        if certificates:
+            tools["ca.pem"] = certificates
+        shop.put({**tools, **files})
+        if shop.read(f"{UV} --version", {}) is None and shop.run(FETCH_UV, self._settings):
+            raise EnvironmentFailed(
+                self._why(
+                    "uv, which installs packages, does not run in this image, and pip could not"
+                    " fetch another. Use an image of Debian or Ubuntu that has Python and pip."
+                )
+            )
+
+    def _push(self, name: str) -> str:
+        """Push to the target's registry; give the reference by which every node can pull it."""
+        access = self._access
+        repository = f"{access.registry}/trainyard/environment"
+        self._client.api.tag(name, repository, self._digest)
+        login = ImageLogin(access.registry_user, access.registry_password)
+        self._log.say(f"Pushing to {repository}.")
+        pushed = ""
+        for line in self._client.api.push(
+            repository,
+            self._digest,
+            stream=True,
+            decode=True,
+            auth_config=auth_of(login if access.registry_user else None),
+        ):
+            if "error" in line:
+                raise EnvironmentFailed(
+                    f"The image could not be pushed to the registry {access.registry}:"
+                    f" {line['error']}. Check that it runs, that the engine may use it, and the"
+                    " login of the target."
+                )
+            pushed = (line.get("aux") or {}).get("Digest", pushed)
+            self._log.add(b"")
+        if not pushed:
+            raise BackendError(f"The registry {access.registry} did not say what it stored.")
+        return f"{repository}@{pushed}"
+
+    def _labels(self, *, layer: str = "", environment: str = "") -> dict[str, str]:
+        """Give all labels of an image: those of the images below would show through otherwise."""
+        return {
+            "trainyard.installation": self._access.installation,
+            LAYER_LABEL: layer,
+            ENVIRONMENT_LABEL: environment,
+            BUILDING_LABEL: "",
+        }
+
+    def _why(self, failure: str) -> str:
+        said = self._log.last()
+        if NO_SPACE in said.lower():
+            return no_space(said.splitlines()[-1])
+        return f"{failure}\n{said}".strip()
+
+
+def _path_of(image: Any) -> str:
+    """Give the PATH of an image with the environment's programs before all others."""
+    for variable in image.attrs["Config"].get("Env") or []:
+        name, _, value = variable.partition("=")
+        if name == "PATH":
+            return f"{ENVIRONMENT}/bin:{value}"
+    return f"{ENVIRONMENT}/bin:{DEFAULT_PATH}"
+
+
+def _layers(image: Any) -> tuple[str, ...]:
+    return tuple(image.attrs["RootFS"].get("Layers") or ())
+
+
+def _is_below(image: Any, other: Any) -> bool:
+    layers = _layers(image)
+    return _layers(other)[: len(layers)] == layers
+
+
+def _is_old(image: Any) -> bool:
+    created = datetime.fromisoformat(image.attrs["Created"][:19]).replace(tzinfo=UTC)
+    return datetime.now(UTC) - created > LAYER_KEPT
+
+
+def _remove(client: DockerClient, image: Any) -> None:
+    for tag in image.tags:
+        client.images.remove(tag)

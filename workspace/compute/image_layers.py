@@ -1,0 +1,224 @@
+"""What an image is made of: layers of steps, the ones that change seldom first. Pure functions."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from shlex import quote
+
+from workspace.environments_spec import CURATED, EnvironmentSpec
+
+USER = "10001:10001"
+HOME = "/home/trainyard"
+# Where the runner keeps its files and a program its checkpoints, so that both may write there.
+FOLDERS = "/trainyard/process /trainyard/checkpoints /trainyard/home"
+ENVIRONMENT = "/opt/environment"
+PYTHON = f"{ENVIRONMENT}/bin/python"
+# Of the build alone: no file of these is left in an image.
+WORKBENCH = "/trainyard-build"
+CACHE = "/var/cache/trainyard"
+UV = f"{WORKBENCH}/uv"
+MICROMAMBA = f"{WORKBENCH}/micromamba"
+CA_BUNDLE = f"{WORKBENCH}/ca.pem"
+
+LOWEST_PYTHON = (3, 9)
+CONDA_NAME = re.compile(r"(?:\S+::)?([A-Za-z0-9_.-]+)")
+CUDA_IMAGES = {
+    "2.21": "nvidia/cuda:12.5.1-base-ubuntu22.04",
+    "2.15": "nvidia/cuda:12.2.2-base-ubuntu22.04",
+}
+MPI_PACKAGES = ("openmpi-bin", "libopenmpi-dev", "openssh-server", "openssh-client")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A shell script; `failure` says what it means when it fails, its output what happened."""
+
+    script: str
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Steps whose result is kept under one key, so that they run once for each thing below them.
+
+    `files` are put on the workbench before, by name; `title` is for the log.
+    """
+
+    name: str
+    title: str
+    steps: tuple[Step, ...]
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    def key(self, below: str) -> str:
+        """Name the result by all that decides it: the image below, and what is done to it."""
+        content = json.dumps([below, asdict(self)], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+def base_of(spec: EnvironmentSpec, base: str, gpu_base: str) -> str:
+    """Give the name of the image to start from."""
+    if spec.image:
+        return spec.image
+    if spec.gpu:
+        return gpu_base or CUDA_IMAGES[spec.framework_version]
+    return base or f"python:{spec.pythons[0]}-slim"
+
+
+def layers_of(spec: EnvironmentSpec) -> list[Layer]:
+    """Give all that is put on top of the image to start from."""
+    layers = [_system(spec)]
+    if spec.image:
+        layers.append(_link_to_own_python(spec.image))
+        wanted = list(spec.packages)
+    else:
+        curated = CURATED[spec.framework_version].requirements(gpu=spec.gpu)
+        layers.append(_conda(spec) if spec.conda else _virtualenv(spec))
+        layers.append(_packages("tensorflow", curated, spec))
+        wanted = spec.requirements if set(spec.requirements) - set(curated) else []
+    if wanted:
+        layers.append(_packages("packages", wanted, spec))
+    return layers
+
+
+def _system(spec: EnvironmentSpec) -> Layer:
+    steps = [
+        Step(
+            f"""
+            grep -q '^[^:]*:[^:]*:10001:' /etc/group || echo 'trainyard:x:10001:' >> /etc/group
+            grep -q '^[^:]*:[^:]*:10001:' /etc/passwd ||
+                echo 'trainyard:x:10001:10001:Trainyard:{HOME}:/bin/sh' >> /etc/passwd
+            mkdir -p {HOME} {FOLDERS}
+            chown {USER} {HOME} {FOLDERS}
+            """,
+            "An ordinary user could not be added to the image.",
+        )
+    ]
+    packages = [*(MPI_PACKAGES if spec.mpi or spec.horovod else ())]
+    if packages:
+        steps.append(_apt(packages))
+    return Layer("system", "Adding an ordinary user", tuple(steps))
+
+
+def _apt(packages: Sequence[str]) -> Step:
+    names = " ".join(map(quote, packages))
+    return Step(
+        f"""
+        export DEBIAN_FRONTEND=noninteractive
+        apt-get update -q
+        apt-get install -y -q --no-install-recommends {names}
+        rm -rf /var/lib/apt/lists/*
+        """,
+        f"The system packages {names} could not be installed. The base image must be of Debian or"
+        " Ubuntu, and their mirror must be reachable.",
+    )
+
+
+def _virtualenv(spec: EnvironmentSpec) -> Layer:
+    """Use a Python of the image, else one of its distribution, else one that uv can fetch."""
+    versions = " ".join(map(quote, spec.pythons))
+    wanted = " or ".join(spec.pythons)
+    return Layer(
+        "python",
+        f"Making a virtualenv with Python {spec.pythons[0]}",
+        (
+            Step(
+                f"""
+                find_python() {{
+                    for version in {versions}; do
+                        {UV} python find --system --no-python-downloads "$version" 2>/dev/null &&
+                            return
+                    done
+                    return 1
+                }}
+                if ! python=$(find_python) && command -v apt-get >/dev/null; then
+                    export DEBIAN_FRONTEND=noninteractive
+                    apt-get update -q && apt-get install -y -q --no-install-recommends python3
+                    rm -rf /var/lib/apt/lists/*
+                    python=$(find_python) || python=
+                fi
+                : "${{python:={quote(spec.pythons[0])}}}"
+                {UV} venv --no-project --python "$python" {ENVIRONMENT}
+                """,
+                f"Python {wanted} is not in the base image and could not be fetched. Choose a base"
+                " image that has it.",
+            ),
+        ),
+    )
+
+
+def _conda(spec: EnvironmentSpec) -> Layer:
+    """Make the environment of conda packages, with a Python that will do among them."""
+    names = {found[1] for package in spec.conda if (found := CONDA_NAME.match(package))}
+    python = () if "python" in names else (f"python={spec.pythons[0]}",)
+    packages = " ".join(map(quote, (*python, *spec.conda)))
+    return Layer(
+        "conda",
+        f"Installing {', '.join(spec.conda)} from conda",
+        (
+            Step(
+                f"""
+                export MAMBA_ROOT_PREFIX={CACHE}/mamba
+                {MICROMAMBA} create --yes --no-rc --override-channels \\
+                    --channel "$TRAINYARD_CONDA_CHANNEL" --prefix {ENVIRONMENT} {packages}
+                """,
+                "The conda packages could not be installed.",
+            ),
+        ),
+    )
+
+
+def _link_to_own_python(image: str) -> Layer:
+    """Let the image's own Python answer where those that are built here do."""
+    lowest = ".".join(map(str, LOWEST_PYTHON))
+    return Layer(
+        "own python",
+        f"Looking for the Python of {image}",
+        (
+            Step(
+                "command -v python3 || command -v python",
+                f"The image {image} has no Python: `python3` is not on its PATH.",
+            ),
+            Step(
+                f"""
+                python=$(command -v python3 || command -v python)
+                "$python" --version
+                "$python" -c 'import sys; sys.exit(sys.version_info < {LOWEST_PYTHON})'
+                """,
+                f"The Python of the image {image} is too old: {lowest} or newer is needed.",
+            ),
+            Step(
+                f"""
+                python=$(command -v python3 || command -v python)
+                mkdir -p {ENVIRONMENT}/bin
+                printf '#!/bin/sh\\nexec %s "$@"\\n' "$python" > {PYTHON}
+                chmod 755 {PYTHON}
+                """,
+                f"The image {image} cannot be written to.",
+            ),
+        ),
+    )
+
+
+def _packages(name: str, requirements: Sequence[str], spec: EnvironmentSpec) -> Layer:
+    overrides = [] if spec.image else spec.overrides
+    return Layer(
+        name,
+        f"Installing {', '.join(requirements)}",
+        (
+            Step(
+                f"""
+                python=$({PYTHON} -c 'import sys; print(sys.executable)')
+                {UV} pip install --python "$python" --break-system-packages --compile-bytecode \\
+                    --requirements {WORKBENCH}/requirements.txt \\
+                    --overrides {WORKBENCH}/overrides.txt
+                """
+            ),
+        ),
+        {"requirements.txt": _lines(requirements), "overrides.txt": _lines(overrides)},
+    )
+
+
+def _lines(lines: Sequence[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
