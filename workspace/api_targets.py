@@ -8,8 +8,10 @@ from ninja import Router, Schema, Status
 from pydantic import ConfigDict, Field
 
 from workspace.api_auth import ADMIN_CALLERS
+from workspace.compute.trial import Outcome
 from workspace.errors import NotFound
 from workspace.models import ComputeTarget, Role, TargetGrant, TargetKind, Team
+from workspace.pools import pool_problem
 from workspace.requests import ApiRequest
 from workspace.selectors import own_target, sharers_of, target_for, targets_for, team_for
 from workspace.target_states import TargetState, look_at, target_state
@@ -20,9 +22,11 @@ from workspace.targets import (
     revoke_grant,
     update_target,
 )
+from workspace.trials import Trial, last_trial, request_trial, trial_within
 
 router = Router(tags=["compute targets"])
 
+A_SECOND = 1.0
 NO_LIMIT = "Null: no limit but the machines'."
 
 
@@ -123,6 +127,20 @@ class TargetIn(TargetChanges):
     kind: TargetKind = TargetKind.LOCAL
 
 
+class StepOut(Schema):
+    name: str
+    outcome: Outcome
+    said: str
+    remedy: str = Field(description="What would mend a step that failed.")
+
+
+class TrialOut(Schema):
+    is_over: bool = Field(description="Ask again until it is, unless is_lost.")
+    is_lost: bool = Field(description="The worker that made it is gone: ask for another.")
+    works: bool
+    steps: list[StepOut]
+
+
 class GrantIn(Schema):
     model_config = ConfigDict(extra="forbid")
 
@@ -170,6 +188,7 @@ def create_target(request: ApiRequest, slug: str, payload: TargetIn) -> Any:
         kind=given.pop("kind", TargetKind.LOCAL),
         **given,
     )
+    pool_problem(target)
     return Status(201, _shown(target_state(target), team))
 
 
@@ -190,6 +209,7 @@ def change_target(
 ) -> dict[str, Any]:
     target = _own(request, slug, name)
     update_target(target=target, by=request.auth, **_given(payload))
+    pool_problem(target)
     return _shown(target_state(target), target.team)
 
 
@@ -202,6 +222,32 @@ def change_target(
 def remove_target(request: ApiRequest, slug: str, name: str) -> HttpResponse:
     delete_target(target=_own(request, slug, name), by=request.auth)
     return HttpResponse(status=204)
+
+
+@router.post(
+    "teams/{slug}/targets/{name}/test",
+    response={200: TrialOut, 202: TrialOut},
+    auth=ADMIN_CALLERS,
+    summary="Try a target step by step",
+)
+def test_target(request: ApiRequest, slug: str, name: str) -> Any:
+    """Try everything that a run needs of a target. Answers 202 when that takes over a second."""
+    target = _own(request, slug, name)
+    asked = request_trial(target, by=request.auth)
+    trial = trial_within(target, A_SECOND) or asked
+    return Status(200 if trial.is_over else 202, trial)
+
+
+@router.get(
+    "teams/{slug}/targets/{name}/test",
+    response=TrialOut,
+    summary="The latest trial of a target",
+)
+def get_trial(request: ApiRequest, slug: str, name: str) -> Trial:
+    trial = last_trial(own_target(team_for(request.auth, slug), name))
+    if trial is None:
+        raise NotFound(f"{name} was not tried today: POST to this address tries it.")
+    return trial
 
 
 @router.get(

@@ -15,6 +15,7 @@ from workspace.models import (
     TargetKind,
     Team,
 )
+from workspace.pools import pool_problem
 from workspace.tokens import digest_of
 
 LOCAL_POOL = "local"
@@ -130,7 +131,7 @@ def use_problem(target: ComputeTarget, team: Team, by: User | None) -> str:
             f"The compute target {target.name} is for the role {grant.min_role} of {team.name};"
             f" yours is {role.role}."
         )
-    return local_use_problem(target)
+    return local_use_problem(target) or pool_problem(target)
 
 
 def local_use_problem(target: ComputeTarget) -> str:

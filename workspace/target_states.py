@@ -8,24 +8,22 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as NotInTime
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 
 from redis.exceptions import RedisError
 
 from workspace import broker
-from workspace.compute.base import Backend, BackendError, Gpu, Node, Unreachable
+from workspace.compute.base import BackendError, Gpu, Node, Unreachable
 from workspace.compute.registry import backend_for
 from workspace.models import ComputeTarget, TargetKind
+from workspace.patience import PATIENCE_SECONDS, answer, ask
 from workspace.selectors import local_use_problem
 
-PATIENCE_SECONDS = 3.0
 FRESH_SECONDS = 12.0
 KEPT_SECONDS = 60
 log = logging.getLogger(__name__)
-_askers = ThreadPoolExecutor(max_workers=16, thread_name_prefix="targets")
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ def nodes_of(target: ComputeTarget) -> tuple[Node, ...]:
         return tuple(backend_for(target).check())
     seen = _recall(target)
     if seen is None or not seen.is_fresh:
-        fresh = _ask(target)
+        fresh = _sight_of(ask(backend_for(target).check), PATIENCE_SECONDS)
         # Where only the supervisor reaches the engine, what it saw counts, and not that we cannot.
         if seen is None or seen.error or not fresh.error:
             seen = fresh
@@ -91,37 +89,24 @@ def nodes_of(target: ComputeTarget) -> tuple[Node, ...]:
     return seen.nodes
 
 
-def look_at(targets: Iterable[ComputeTarget], patience_seconds: float = PATIENCE_SECONDS) -> None:
-    """Look at targets all at once and keep what is seen for everyone."""
+def look_at(targets: Iterable[ComputeTarget]) -> None:
+    """Look at targets all at once, and keep what is seen for everyone."""
     asked = [
-        (target, _askers.submit(_look, backend_for(target)))
+        (target, ask(backend_for(target).check))
         for target in targets
         if target.kind != TargetKind.LOCAL
     ]
-    until = time.monotonic() + patience_seconds
-    for target, answer in asked:
-        try:
-            _keep(target, answer.result(max(0.0, until - time.monotonic())))
-        except NotInTime:
-            _keep(target, _too_late(patience_seconds))
+    until = time.monotonic() + PATIENCE_SECONDS
+    for target, question in asked:
+        _keep(target, _sight_of(question, until - time.monotonic()))
 
 
-def _ask(target: ComputeTarget) -> _Sight:
+def _sight_of(asked: "Future[Sequence[Node]]", seconds: float) -> _Sight:
     try:
-        return _askers.submit(_look, backend_for(target)).result(PATIENCE_SECONDS)
-    except NotInTime:
-        return _too_late(PATIENCE_SECONDS)
-
-
-def _look(backend: Backend) -> _Sight:
-    try:
-        return _Sight(time.time(), tuple(backend.check()))
+        nodes = answer(asked, seconds)
     except BackendError as error:
         return _Sight(time.time(), error=str(error))
-
-
-def _too_late(patience_seconds: float) -> _Sight:
-    return _Sight(time.time(), error=f"It did not answer within {patience_seconds:g} seconds.")
+    return _Sight(time.time(), tuple(nodes))
 
 
 def _recall(target: ComputeTarget) -> _Sight | None:

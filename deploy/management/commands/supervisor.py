@@ -15,6 +15,7 @@ from runs.reconciler import RunReconciler
 from runs.sweeping import sweep_uploads
 from workspace import bell, leases
 from workspace.environments import recover_stale
+from workspace.target_watch import TargetWatch
 
 DUTY = "supervisor"
 TICK_SECONDS = 1.0
@@ -33,6 +34,9 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         holder = leases.new_holder()
+        watch = TargetWatch()
+        if not once:
+            watch.start()
         runs, services = RunReconciler(), ServiceReconciler()
         has_duty = False
         swept_at = float("-inf")
@@ -60,6 +64,7 @@ class Command(BaseCommand):
                 bell.wait(max(0.05, TICK_SECONDS - (time.monotonic() - started)))
         finally:
             leases.give_back(DUTY, holder)
+            watch.stop()
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:
         self.stopping = True

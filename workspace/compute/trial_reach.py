@@ -1,0 +1,170 @@
+"""The first steps of a trial: does the address lead to something that speaks as it should?"""
+
+import os
+import socket
+import ssl
+import stat
+import tempfile
+from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
+
+from workspace.compute.access import TargetAccess
+from workspace.compute.trial import Failed, Skipped
+
+PATIENCE_SECONDS = 5.0
+SSH_PORT = 22
+
+
+class Reaching:
+    """Tries the way to an engine, from the name of its host to the handshake."""
+
+    def __init__(self, access: TargetAccess) -> None:
+        self._access = access
+        self._parts: SplitResult = urlsplit(access.address)
+
+    @property
+    def _place(self) -> tuple[str, int]:
+        return self._parts.hostname or "", self._parts.port or SSH_PORT
+
+    def resolve(self) -> str:
+        """Find the socket's file, or the addresses of the host's name."""
+        if self._parts.scheme == "unix":
+            return self._find_socket()
+        host, port = self._place
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise Failed(
+                f"The name {host} has no address: {error.strerror or error}.",
+                "Mend the name in the target's address, or the name service of this server.",
+                is_final=True,
+            ) from error
+        addresses = sorted({str(one[4][0]) for one in found})
+        return f"{host} is {', '.join(addresses)}."
+
+    def connect(self) -> str:
+        """Open a connection, and close it again."""
+        if self._parts.scheme == "unix":
+            return self._connect_to_socket()
+        host, port = self._place
+        try:
+            socket.create_connection((host, port), PATIENCE_SECONDS).close()
+        except ConnectionRefusedError as error:
+            raise Failed(
+                f"Nothing listens on port {port} of {host}.",
+                "Start the engine with this address, and compare the port.",
+                is_final=True,
+            ) from error
+        except OSError as error:
+            raise Failed(
+                f"{host} port {port} does not answer: {error.strerror or error}.",
+                "Is the machine up, and does a firewall let this server through?",
+                is_final=True,
+            ) from error
+        return f"Port {port} of {host} is open."
+
+    def trust(self) -> str:
+        """Shake hands over TLS, where the target has certificates."""
+        if self._parts.scheme != "tcp":
+            raise Skipped("Only tcp addresses use TLS.")
+        if not (self._access.tls_ca or self._access.tls_cert):
+            raise Skipped("The target goes without TLS.")
+        host, port = self._place
+        context = self._context()
+        try:
+            with (
+                socket.create_connection((host, port), PATIENCE_SECONDS) as plain,
+                context.wrap_socket(plain, server_hostname=host) as secured,
+            ):
+                # With TLS 1.3 an engine that refuses our certificate says so only to what follows.
+                secured.sendall(f"GET /_ping HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+                secured.recv(1)
+                return f"{secured.version()}, and both sides trust each other."
+        except ssl.SSLError as error:
+            raise _tls_trouble(error, host) from error
+        except OSError as error:
+            raise Failed(
+                f"The handshake broke off: {error.strerror or error}.",
+                "Does the engine use TLS on this port?",
+                is_final=True,
+            ) from error
+
+    def _find_socket(self) -> str:
+        path = self._parts.path
+        remedy = "Is the engine installed and running on this machine? Mend the path otherwise."
+        try:
+            kind = os.stat(path).st_mode
+        except OSError as error:
+            raise Failed(f"{path}: {error.strerror}.", remedy, is_final=True) from error
+        if not stat.S_ISSOCK(kind):
+            raise Failed(f"{path} is no socket.", remedy, is_final=True)
+        return f"{path} is a socket."
+
+    def _connect_to_socket(self) -> str:
+        path = self._parts.path
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as tried:
+            tried.settimeout(PATIENCE_SECONDS)
+            try:
+                tried.connect(path)
+            except PermissionError as error:
+                raise Failed(
+                    f"This server's user may not use {path}.",
+                    "Put the user into the group that owns the socket, mostly docker, and start"
+                    " Trainyard again.",
+                    is_final=True,
+                ) from error
+            except OSError as error:
+                raise Failed(
+                    f"Nothing listens on {path}: {error.strerror or error}.",
+                    "Start the engine.",
+                    is_final=True,
+                ) from error
+        return f"{path} is open."
+
+    def _context(self) -> ssl.SSLContext:
+        try:
+            context = ssl.create_default_context(cadata=self._access.tls_ca or None)
+            if self._access.tls_cert:
+                with tempfile.TemporaryDirectory() as folder:
+                    pair = Path(folder, "pair.pem")
+                    pair.touch(0o600)
+                    pair.write_text(f"{self._access.tls_cert}\n{self._access.tls_key}\n")
+                    context.load_cert_chain(pair)
+        except (ssl.SSLError, ValueError) as error:
+            raise Failed(
+                f"The stored certificates cannot be used: {error}.",
+                "Give them anew on the target's settings.",
+                is_final=True,
+            ) from error
+        return context
+
+
+def _tls_trouble(error: ssl.SSLError, host: str) -> Failed:
+    words = str(error).lower()
+    if isinstance(error, ssl.SSLCertVerificationError):
+        why = error.verify_message.rstrip(".")
+        if "hostname" in why.lower() or "ip address mismatch" in why.lower():
+            said = f"The engine's certificate is not made out to {host}: {why}."
+            remedy = f"Make one with {host} among its alternative names."
+        elif "expired" in why.lower():
+            said = "The engine's certificate has expired."
+            remedy = "Make a new one on the engine's machine."
+        else:
+            said = f"The engine's certificate is not signed by the target's authority: {why}."
+            remedy = "Give the certificate of the authority (ca.pem) that signed the engine's."
+    elif "wrong version number" in words or "record layer failure" in words or "http" in words:
+        said = "What listens there does not speak TLS."
+        remedy = "Start the engine with --tlsverify, or compare the port: 2376 is usual with TLS."
+    elif "certificate required" in words or "handshake failure" in words:
+        said = "The engine asks for a client certificate, and the target has none."
+        remedy = "Give a client certificate and its key, signed by the authority it trusts."
+    elif "unknown ca" in words or "bad certificate" in words or "certificate unknown" in words:
+        said = "The engine does not accept our client certificate: its authority is another."
+        remedy = "Give one that is signed by the authority the engine was started with."
+    elif "expired" in words:
+        said = "The engine says that our client certificate has expired."
+        remedy = "Make a new one and give it on the target's settings."
+    else:
+        said = f"The handshake failed: {error.reason or error}."
+        remedy = "Compare the certificates on both sides."
+    return Failed(said, remedy, is_final=True)
