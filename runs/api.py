@@ -11,6 +11,7 @@ from runs import selectors, services
 from runs.config import RunConfig
 from runs.lifecycle import phases_of
 from runs.models import Process, Run
+from runs.stillness import last_lines
 from runs.uploads import snapshot_from_archive
 from workspace.errors import FieldError, Invalid
 from workspace.models import Role
@@ -47,6 +48,10 @@ class RunOut(Schema):
     waiting_because: str
     end_reason: str
     end_detail: dict[str, Any]
+    restarts: int
+    requeue_because: str
+    not_responding_since: datetime | None
+    still_since: datetime | None
 
     @staticmethod
     def resolve_url(run: Run) -> str:
@@ -71,6 +76,8 @@ class RunDetail(RunOut):
     snapshot: str
     phases: list[dict[str, Any]]
     processes: list[ProcessOut]
+    attempt: int
+    last_lines: dict[str, str]
 
     @staticmethod
     def resolve_config(run: Run) -> dict[str, Any]:
@@ -83,6 +90,15 @@ class RunDetail(RunOut):
     @staticmethod
     def resolve_phases(run: Run) -> list[dict[str, Any]]:
         return phases_of(run, timezone.now())
+
+    @staticmethod
+    def resolve_attempt(run: Run) -> int:
+        return run.attempts.count()
+
+    @staticmethod
+    def resolve_last_lines(run: Run) -> dict[str, str]:
+        """Give the last line of each process, of a run that makes no progress."""
+        return dict(last_lines(run)) if run.still_since and not run.is_over else {}
 
     @staticmethod
     def resolve_processes(run: Run) -> list[Process]:

@@ -6,7 +6,6 @@ from runs.config import Mode, RunConfig
 from runs.logs import Log, build_log_of, log_of, rank_log
 from runs.logs_merged import MergedLog
 from runs.models import ProcessGroup, Run
-from runs.selectors import latest_attempt
 from workspace.errors import NotFound
 from workspace.models import EnvironmentState
 
@@ -38,13 +37,21 @@ def logs_of_group(group: ProcessGroup) -> dict[str, WatchedLog]:
 
 
 def logs_of_run(run: Run) -> dict[str, WatchedLog]:
-    """Give the logs of a run's latest attempt, all of them merged, and its environment's build."""
+    """Give the logs of a run's latest attempt, all of them merged, and its environment's build.
+
+    Those of earlier attempts are there too, such as attempt-1-worker-0.
+    """
     found: dict[str, WatchedLog] = {}
     if run.environment is not None:
         is_built = run.environment.state not in UNBUILT
         found[BUILD] = WatchedLog(build_log_of(run.environment), is_final=is_built)
-    group = latest_attempt(run)
-    if group is not None:
+    attempts = list(run.attempts.order_by("attempt").prefetch_related("processes"))
+    for group in attempts[:-1]:
+        found |= {
+            former_log(group.attempt, name): WatchedLog(log_of(group.label, name), is_final=True)
+            for name in [*(process.name for process in group.processes.all()), *ranks_of(run)]
+        }
+    for group in attempts[-1:]:
         logs = logs_of_group(group)
         over = {name for name, watched in logs.items() if watched.is_final}
         found |= logs
@@ -56,6 +63,11 @@ def logs_of_run(run: Run) -> dict[str, WatchedLog]:
             for name in ranks_of(run)
         }
     return found
+
+
+def former_log(attempt: int, process: str) -> str:
+    """Name the log that a process has of an earlier attempt."""
+    return f"attempt-{attempt}-{process}"
 
 
 def ranks_of(run: Run) -> list[str]:

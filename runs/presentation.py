@@ -51,6 +51,8 @@ class Ending:
     process: str
     exit_code: int | None
     lines: list[str]
+    cause: str = ""
+    remedy: str = ""
 
 
 @dataclass
@@ -125,6 +127,8 @@ def ending_of(run: Run) -> Ending | None:
         process=str(detail.get("process", "")),
         exit_code=detail.get("exit_code"),
         lines=[plain_line(line) for line in detail.get("lines", [])],
+        cause=detail.get("cause", {}).get("title", ""),
+        remedy=detail.get("cause", {}).get("remedy", ""),
     )
 
 
@@ -166,6 +170,14 @@ def sentence_of(event: RunEvent) -> str:
     if event.type == "process.exited":
         how = data.get("reason") or f"ended with exit code {data['exit_code']}"
         return f"{data['process']} {how}."
+    if event.type == "run.not_responding":
+        return f"Its compute target does not answer: {data['because']}"
+    if event.type == "run.responds_again":
+        return "Its compute target answers again."
+    if event.type == "run.still":
+        return "No progress is seen: no log, file or CPU has moved."
+    if event.type == "run.progresses_again":
+        return "Progress is seen again."
     words = ", ".join(f"{name}: {value}" for name, value in data.items())
     what = event.type.replace(".", " ").replace("_", " ").capitalize()
     return f"{what}: {words}." if words else f"{what}."

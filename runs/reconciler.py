@@ -11,14 +11,14 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from runs import launch, silence, teardown
+from runs import launch, silence, stillness, teardown
 from runs.capacity import capacity_of, held_of, need_of
 from runs.cluster import processes_of
 from runs.config import RunConfig
 from runs.decisions import Seen, Verdict, needs_a_look, never_came_up, why_over
 from runs.events import group_of_run, nudge_on_commit
+from runs.last_words import LINES_SHOWN, last_words
 from runs.lifecycle import StaleRun, conclude, finalize, move, put_back, requeue
-from runs.logs import log_of
 from runs.metrics_jobs import finish_metrics
 from runs.models import ProcessGroup, Run
 from runs.queue import Share, Waiting, admit, total
@@ -32,8 +32,8 @@ from workspace.models import ComputeTarget, EnvironmentState
 from workspace.reach import Reach
 
 TEARDOWN_GRACE = timedelta(seconds=5)
-LINES_SHOWN = 30
 LOOK_EVERY_SECONDS = 1.0
+STILL_EVERY_SECONDS = 10.0
 WHOLE_GRACE = {EndReason.CANCELED, EndReason.TIME_LIMIT}
 log = logging.getLogger(__name__)
 
@@ -176,6 +176,10 @@ class RunReconciler:
         elif limit and run.running_at and now - run.running_at > timedelta(seconds=limit):
             message = f"The run reached its maximum duration of {limit} s."
             _end(run, Verdict(EndReason.TIME_LIMIT, message))
+        elif self._is_due(f"{group.label} still", _stillness_pause(run)):
+            verdict = stillness.examine(run, group, now)
+            if verdict:
+                _end(run, verdict)
         return None
 
     def _seen_of(self, run: Run, group: ProcessGroup) -> Sequence[Seen]:
@@ -200,7 +204,7 @@ class RunReconciler:
                 return
         backend = self._reach.backend(group.target)
         if teardown.bring_to_end(group, backend, _grace_of(group, is_whole=is_preempted)):
-            self._looked_at.pop(group.label, None)
+            self._forget(group)
             put_back(run)
 
     def _finish(self, run: Run) -> None:
@@ -213,13 +217,13 @@ class RunReconciler:
         grace = _grace_of(group, is_whole=EndReason(run.end_reason) in WHOLE_GRACE)
         if not teardown.bring_to_end(group, backend, grace):
             return
-        self._looked_at.pop(group.label, None)
+        self._forget(group)
         teardown.discard_checkpoints(run, backend)
         self._conclude(run, group)
 
     def _conclude(self, run: Run, group: ProcessGroup) -> None:
         finish_metrics(run)
-        conclude(run, **_last_words(run, group))
+        conclude(run, **last_words(run, group))
 
     def _bear_silence(self, run: Run) -> None:
         """Wait for a run whose target does not answer, for as long as the target allows."""
@@ -248,12 +252,21 @@ class RunReconciler:
             return look(group, backend)
         return seen
 
-    def _is_due(self, label: str) -> bool:
+    def _is_due(self, what: str, every: float | None = None) -> bool:
         now = time.monotonic()
-        if now - self._looked_at.get(label, float("-inf")) < LOOK_EVERY_SECONDS:
+        every = LOOK_EVERY_SECONDS if every is None else every
+        if now - self._looked_at.get(what, float("-inf")) < every:
             return False
-        self._looked_at[label] = now
+        self._looked_at[what] = now
         return True
+
+    def _forget(self, group: ProcessGroup) -> None:
+        self._looked_at.pop(group.label, None)
+        self._looked_at.pop(f"{group.label} still", None)
+
+
+def _stillness_pause(run: Run) -> float:
+    return min(STILL_EVERY_SECONDS, run.target.still_after_seconds / 4)
 
 
 def _grace_of(group: ProcessGroup, *, is_whole: bool) -> timedelta:
@@ -296,11 +309,3 @@ def _group_of(run: Run) -> ProcessGroup:
     if group is None:
         raise BackendError(f"Run {run.number} is {run.status} without any processes.")
     return group
-
-
-def _last_words(run: Run, group: ProcessGroup) -> dict[str, list[str]]:
-    """Give the last lines of the process at fault, for the page that says why a run failed."""
-    name = run.end_detail.get("process")
-    if not name or run.end_reason == EndReason.COMPLETED:
-        return {}
-    return {"lines": log_of(group.label, name).tail(LINES_SHOWN)}

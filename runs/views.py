@@ -13,10 +13,11 @@ from django.views.decorators.http import require_GET, require_POST
 from runs import files, presentation, selectors, services
 from runs.config import RunConfig
 from runs.lifecycle import phases_of
-from runs.logs_watched import ranks_of
+from runs.logs_watched import former_log, ranks_of
 from runs.models import Run
 from runs.snapshots import manifest_of, shown_file
 from runs.states import UNFINISHED, RunStatus
+from runs.stillness import last_lines
 from workspace.errors import Conflict, Invalid
 from workspace.models import Experiment, Role
 from workspace.requests import SignedInRequest
@@ -83,10 +84,26 @@ def run_list(request: SignedInRequest, slug: str) -> HttpResponse:
 def run_logs(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     run = _run(request, slug, number)
     processes = [process.name for process in selectors.processes_of_run(run)]
-    ranks = ranks_of(run) if processes else []
-    sources = ["build", *processes, *ranks, *(["merged"] if len(processes) > 1 else [])]
-    selected = _first_log(run, [*processes, *ranks])
-    return _tab(request, run, "logs", {"sources": sources, "selected": selected})
+    names = [*processes, *(ranks_of(run) if processes else [])]
+    sources = ["build", *names, *(["merged"] if len(processes) > 1 else [])]
+    selected = _first_log(run, names)
+    attempts = run.attempts.count()
+    attempt = _former_attempt(request, attempts) or attempts
+    if attempt < attempts:
+        sources = [former_log(attempt, name) for name in names]
+        selected = sources[0]
+    return _tab(
+        request,
+        run,
+        "logs",
+        {
+            "sources": sources,
+            "selected": selected,
+            "attempts": range(1, attempts + 1) if attempts > 1 else (),
+            "attempt": attempt,
+            "is_former": attempt < attempts,
+        },
+    )
 
 
 @require_GET
@@ -201,12 +218,27 @@ def _head_context(run: Run) -> dict[str, Any]:
         "phases": phases,
         "waiting": run.waiting_because or presentation.WAITING.get(RunStatus(run.status), ""),
         "ending": presentation.ending_of(run),
+        "still_lines": _still_lines(run),
         "has_model": run.is_over and files.has_model(run),
         "processes": [
             (process, *presentation.state_of(process, run))
             for process in selectors.processes_of_run(run)
         ],
     }
+
+
+def _still_lines(run: Run) -> list[tuple[str, str]]:
+    """Give the last line of each process of a run that makes no progress."""
+    if run.still_since is None or run.is_over:
+        return []
+    return [(name, presentation.plain_line(line)) for name, line in last_lines(run)]
+
+
+def _former_attempt(request: SignedInRequest, attempts: int) -> int:
+    """Read which attempt of a run is asked for; 0 for the latest or one that there is not."""
+    asked = request.GET.get("attempt", "")
+    number = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 6 else 0
+    return number if number < attempts else 0
 
 
 def _first_log(run: Run, processes: list[str]) -> str:

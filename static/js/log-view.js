@@ -72,8 +72,10 @@ export class LogView extends EventTarget {
     this.dispatchEvent(new Event("opened"));
   }
 
-  // Offer a process that came up; the first one takes the place of the build's log.
+  // Offer a process that came up; the first one takes the place of the build's log. A view of an
+  // earlier attempt has all that there is.
   addSource(name) {
+    if ("logFixed" in this.element.dataset) return;
     const box = this.element.querySelector("[data-log-sources]");
     const known = [...box.children].map((button) => button.dataset.logSource);
     if (known.includes(name)) return;
@@ -133,7 +135,7 @@ export class LogView extends EventTarget {
 
   // #worker-0 opens a process, #worker-0:L123 a line of it.
   openHash(fallback = "") {
-    const [, source, line] = location.hash.match(/^#([a-z]+(?:-\d+)?)(?::L(\d+))?$/) ?? [];
+    const [, source, line] = location.hash.match(/^#([a-z]+(?:-[a-z\d]+)*)(?::L(\d+))?$/) ?? [];
     const isKnown = source && this.element.querySelector(`[data-log-source="${source}"]`);
     if (!isKnown && !fallback) return;
     const wanted = isKnown ? source : fallback;

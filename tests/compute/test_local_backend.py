@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -265,6 +267,23 @@ def test_addresses_are_free_stable_and_nobody_else_gets_them(yard: Path, web: Fa
     ]
     assert len(set(all_given)) == 6
     assert all(address.startswith("127.0.0.1:") for address in all_given)
+
+
+def test_the_next_attempt_has_the_addresses_of_the_last_but_for_those_in_use(
+    yard: Path, web: FakeWeb
+) -> None:
+    first = Group(yard, web, [spec(python("pass"))] * 2, "run-1-1")
+    given = first.backend.addresses(first.plan)
+    wished = replace(first.plan, id="run-1-2", addresses=given)
+    assert first.backend.addresses(wished) != given, "the last attempt is still there"
+    first.backend.remove("run-1-2")
+    first.backend.remove("run-1-1")
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", int(given["worker-1"][0].rpartition(":")[2])))
+        other.listen()
+        again = first.backend.addresses(replace(wished, id="run-1-3"))
+    assert again["worker-0"] == given["worker-0"]
+    assert again["worker-1"] != given["worker-1"]
 
 
 def test_a_foreign_process_with_a_recorded_number_is_never_signalled(
