@@ -10,7 +10,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 
 from workspace.answers import API_PREFIX, answer_to
-from workspace.errors import DomainError, NotFound
+from workspace.errors import DomainError, Invalid, NotFound
 from workspace.selectors import membership_for
 
 HAS_ONE_TIME_PASSWORD = "has_one_time_password"  # noqa: S105 (a key of the session)
@@ -50,7 +50,7 @@ class SignedIn(LoginRequiredMiddleware):
 
 
 class DomainErrors:
-    """Answer the domain errors that views raise."""
+    """Answer the domain errors that views raise, and questions that no database can be asked."""
 
     sync_capable = True
     async_capable = True
@@ -64,6 +64,17 @@ class DomainErrors:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         return self.get_response(request)
+
+    def process_view(
+        self,
+        request: HttpRequest,
+        view_func: Callable[..., HttpResponseBase],
+        view_args: tuple[object, ...],
+        view_kwargs: dict[str, object],
+    ) -> HttpResponse | None:
+        if "%00" in request.META["QUERY_STRING"]:
+            return answer_to(request, Invalid("The address holds a NUL character: leave %00 out."))
+        return None
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         return answer_to(request, error) if isinstance(error, DomainError) else None

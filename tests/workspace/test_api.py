@@ -109,6 +109,11 @@ def test_a_name_with_a_nul_is_not_found(client: Client, alice: User) -> None:
     assert_problem(send(client, "DELETE", f"{TARGETS}/a%00b", None, alice), 404)
 
 
+def test_a_question_with_a_nul_is_refused(client: Client, alice: User) -> None:
+    answer = client.get("/api/v1/teams/default/runs?q=a%00b", headers=bearer(alice))
+    assert "NUL" in assert_problem(answer, 400)["detail"]
+
+
 def test_an_admin_makes_changes_and_deletes_a_target(client: Client, alice: User) -> None:
     made = send(client, "POST", TARGETS, {"name": "second", "max_processes": 8}, alice)
     assert made.status_code == 201
