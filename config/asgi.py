@@ -5,7 +5,7 @@ Runners and scoring clients are many and quick, so their addresses go past Djang
 
 import os
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any, cast
 
 from channels.auth import AuthMiddlewareStack
@@ -26,6 +26,7 @@ from deploy.routing import websocket_urlpatterns as of_services  # noqa: E402
 from runs.ingest import application as runners  # noqa: E402
 from runs.routing import websocket_urlpatterns as of_runs  # noqa: E402
 
+RUNNERS = "/runner/v1/"
 SCORE = re.compile(r"/api/v1/teams/[^/]+/services/[^/]+/score/?")
 
 
@@ -48,6 +49,23 @@ def _watchers_for(scope: Scope) -> Application:
     return cast("Application", watchers if is_program else browsers)
 
 
+def runners_alone(whole: Application, doors: Collection[str]) -> Application:
+    """Give an application that answers runners, and nobody else, on some of our addresses."""
+
+    async def guarded(scope: Scope, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
+        if scope["server"][0] not in doors:
+            await whole(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await refuse(scope, receive, send)
+        elif scope["path"].startswith(RUNNERS):
+            await runners(scope, receive, send)
+        else:
+            await send({"type": "http.response.start", "status": 404, "headers": []})
+            await send({"type": "http.response.body"})
+
+    return guarded
+
+
 async def application(scope: Scope, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
     await _application_for(scope)(scope, receive, send)
 
@@ -56,7 +74,7 @@ def _application_for(scope: Scope) -> Application:
     if scope["type"] == "websocket":
         return _watchers_for(scope)
     path = scope["path"]
-    if path.startswith("/runner/v1/"):
+    if path.startswith(RUNNERS):
         return runners
     if path.startswith("/serve/") or SCORE.fullmatch(path):
         return gateway

@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.urls import get_resolver
 
 from config.launcher import Launcher
-from config.parts import parts_of, prepare_database, run_broker
+from config.parts import close_all, parts_of, prepare_database, run_broker
 from config.processes import Part
 from config.startup import CannotStart, listen, lock
 from config.terminal import Terminal
@@ -31,18 +31,19 @@ def main() -> int:
         return WRONG_SETTING
     try:
         held = lock(home)
-        listener = listen(settings.TRAINYARD_BIND, settings.TRAINYARD_PORT)
+        listeners = [listen(settings.TRAINYARD_BIND, settings.TRAINYARD_PORT)]
     except CannotStart as error:
         print(error, file=sys.stderr)
         return 1
     import_everything()
     launcher = Launcher(Terminal(), [held.close])
     try:
-        is_well = start_parts(launcher, listener) or launcher.is_stopping
+        listeners += listen_for_containers(launcher)
+        is_well = start_parts(launcher, listeners) or launcher.is_stopping
         if is_well:
             launcher.watch()
     finally:
-        listener.close()
+        close_all(listeners)
         launcher.stop()
     return 0 if is_well else 1
 
@@ -57,7 +58,26 @@ def import_everything() -> None:
     gc.freeze()
 
 
-def start_parts(launcher: Launcher, listener: socket.socket) -> bool:
+def listen_for_containers(launcher: Launcher) -> list[socket.socket]:
+    """Listen where containers of an engine on this machine reach it, and say so."""
+    from workspace.compute.local_engine import local_engine
+
+    engine = local_engine(settings.DOCKER_HOST)
+    if engine is None:
+        return []
+    launcher.say(
+        f"A Docker Engine answers at {engine.address}: the page of compute targets offers it."
+    )
+    if not settings.LISTENS_FOR_CONTAINERS:
+        return []
+    try:
+        return [listen(engine.gateway, settings.TRAINYARD_PORT)]
+    except CannotStart as error:
+        launcher.say(f"Its containers cannot reach us, so runs on it will not start. {error}")
+        return []
+
+
+def start_parts(launcher: Launcher, listeners: list[socket.socket]) -> bool:
     if not launcher.run_through(Part("database", prepare_database)):
         launcher.say("The database could not be prepared, so nothing was started.")
         return False
@@ -65,7 +85,7 @@ def start_parts(launcher: Launcher, listener: socket.socket) -> bool:
         settings.BROKER_SOCKET.parent.mkdir(mode=0o700, exist_ok=True)
         launcher.keep(Part("broker", run_broker), is_last=True)
         launcher.wait_until(broker_answers, BROKER_PATIENCE_SECONDS)
-    for part in parts_of(listener):
+    for part in parts_of(*listeners):
         launcher.keep(part)
     return True
 

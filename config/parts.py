@@ -2,6 +2,7 @@
 
 import os
 import resource
+from collections.abc import Iterable
 from socket import socket
 from typing import Any
 
@@ -15,19 +16,19 @@ WEB_PATIENCE_SECONDS = 3
 KEEP_ALIVE_SECONDS = 75
 
 
-def parts_of(listener: socket) -> list[Part]:
-    """List what must run beside the broker; only the web process keeps the listening socket."""
+def parts_of(*listeners: socket) -> list[Part]:
+    """List what must run beside the broker; only the web process keeps the listening sockets."""
 
     def run_supervisor() -> None:
-        listener.close()
+        close_all(listeners)
         call_command("supervisor")
 
     def run_worker() -> None:
-        listener.close()
+        close_all(listeners)
         call_command("rqworker", "default", verbosity=0)
 
     return [
-        Part("web", lambda: run_web(listener)),
+        Part("web", lambda: run_web(*listeners)),
         Part("supervisor", run_supervisor),
         *(Part(f"worker-{number}", run_worker) for number in range(1, WORKERS + 1)),
     ]
@@ -58,9 +59,16 @@ def run_broker() -> None:
     os.execv(binary, [binary, *arguments])  # noqa: S606 (no shell is wanted)
 
 
-def run_web(listener: socket) -> None:
+def close_all(listeners: Iterable[socket]) -> None:
+    for listener in listeners:
+        listener.close()
+
+
+def run_web(listener: socket, *for_containers: socket) -> None:
+    """Serve everything on one socket, and only the runners' endpoints on the others."""
     import uvicorn
 
+    from config.asgi import application, runners_alone
     from config.joined_writes import HttpProtocol
 
     class Server(uvicorn.Server):
@@ -70,8 +78,9 @@ def run_web(listener: socket) -> None:
                 print(f"Trainyard is up at {settings.TRAINYARD_URL}")
 
     _allow_many_connections()
+    doors = {door.getsockname()[0] for door in for_containers}
     config = uvicorn.Config(
-        "config.asgi:application",
+        runners_alone(application, doors) if doors else application,
         loop="uvloop",
         http=HttpProtocol,
         ws="websockets-sansio",
@@ -82,7 +91,7 @@ def run_web(listener: socket) -> None:
         timeout_graceful_shutdown=WEB_PATIENCE_SECONDS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
-    Server(config).run(sockets=[listener])
+    Server(config).run(sockets=[listener, *for_containers])
 
 
 def _allow_many_connections() -> None:

@@ -30,6 +30,11 @@ TRAINYARD_BIND = environment.text(
     "TRAINYARD_BIND",
     "127.0.0.1" if _public_host in LOOPBACK else "0.0.0.0",  # noqa: S104
 )
+# Containers of an engine here reach us by their bridge, unless we are told where to listen.
+LISTENS_FOR_CONTAINERS = not (
+    environment.text("TRAINYARD_URL") or environment.text("TRAINYARD_BIND")
+)
+DOCKER_HOST = environment.text("DOCKER_HOST", "unix:///var/run/docker.sock")
 
 BROKER_SOCKET = TRAINYARD_HOME / "broker" / "valkey.sock"
 HAS_OWN_BROKER = not environment.text("REDIS_URL")
