@@ -102,8 +102,11 @@ class Stage:
         )
         return environment
 
-    def deploy(self, version: ModelVersion, name: str = "digits", replicas: int = 1) -> Deployment:
+    def use_fake_server(self, version: ModelVersion) -> None:
         self.use_python(version, f'#!/bin/sh\nexec {sys.executable} {FAKE_SERVER} "$@"\n')
+
+    def deploy(self, version: ModelVersion, name: str = "digits", replicas: int = 1) -> Deployment:
+        self.use_fake_server(version)
         return deploy(
             team=self.team,
             by=self.by,
