@@ -41,7 +41,7 @@ class Living:
 
 
 class Product:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, variables: Mapping[str, str] | None = None) -> None:
         self.home = folder / "home"
         self.home.mkdir()
         self._folder = folder
@@ -51,6 +51,7 @@ class Product:
             "TRAINYARD_PORT": str(free_port()),
             "TRAINYARD_ADMIN_PASSWORD": PASSWORD,
             **self._database.variables,
+            **(variables or {}),
         }
         self.url = f"http://127.0.0.1:{self._environment['TRAINYARD_PORT']}"
         self._launched: Launched | None = None
