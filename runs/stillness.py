@@ -84,7 +84,7 @@ def _is_well_known(group: ProcessGroup, now: datetime, allowed: timedelta) -> bo
     )
 
 
-def _set(run: Run, since: datetime | None, event: str, **data: object) -> None:
+def _set(run: Run, since: datetime | None, event: str, /, **data: object) -> None:
     with transaction.atomic():
         record(run, event, **data)
         Run.objects.filter(pk=run.pk).update(still_since=since)
