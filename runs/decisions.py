@@ -1,10 +1,12 @@
 """What a sighting of a group of processes means for its run. Pure functions."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from runs.config import Mode
+from runs.logs import rank_log
 from runs.states import EndReason, ProcessState
 
 EVALUATOR_GRACE = timedelta(minutes=5)
@@ -14,6 +16,8 @@ SILENT_AFTER = timedelta(seconds=8)
 CAUSE_MAY_SHOW_WITHIN = timedelta(seconds=60)
 KILLED = 128 + 9
 FIRST_SYSTEM_CODE = 128
+# How the runner of an MPI launcher names the rank at fault.
+RANK = re.compile(r"rank ([0-9]+)(?= )")
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ class Verdict:
 
 def deciding(mode: Mode, seen: Sequence[Seen]) -> list[Seen]:
     """Give the processes whose end ends the run."""
+    if mode == Mode.MPI:
+        return [process for process in seen if process.role == "launcher"]
     if mode != Mode.PARAMETER_SERVER:
         return list(seen)
     chiefs = [process for process in seen if process.role == "chief"]
@@ -163,9 +169,13 @@ def _failure_of(process: Seen) -> Verdict:
             process.exit_code,
         )
     what = process.reason or f"ended with exit code {process.exit_code}"
-    return Verdict(
-        EndReason.PROCESS_FAILED, f"{process.name} {what}.", process.name, process.exit_code
-    )
+    rank = RANK.match(what)
+    if rank:
+        name, what = rank_log(int(rank[1])), what[rank.end() :]
+        message = f"Rank {rank[1]}{what}."
+    else:
+        name, message = process.name, f"{process.name} {what}."
+    return Verdict(EndReason.PROCESS_FAILED, message, name, process.exit_code)
 
 
 def _listed(names: Sequence[str]) -> str:

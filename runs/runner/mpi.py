@@ -131,6 +131,8 @@ def _settings_alone(folder: Folder) -> dict[str, str]:
     return {
         "btl_tcp_if_include": "lo",
         "oob_tcp_if_include": "lo",
+        "btl_vader_backing_directory": folder.mpi,
+        "btl_sm_backing_directory": folder.mpi,
         "orte_tmpdir_base": folder.mpi,
         "prte_tmpdir_base": folder.mpi,
     }

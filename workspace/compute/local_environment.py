@@ -1,7 +1,6 @@
 """Build environments of the local target: virtualenvs made by uv, named by their digest."""
 
 import os
-import select
 import shutil
 import subprocess
 import tempfile
@@ -15,9 +14,10 @@ from uv import find_uv_bin
 from workspace.compute.base import EnvironmentFailed
 from workspace.compute.build_log import BuildLog, Log
 from workspace.compute.environment_contents import PROBE, packages_of, versions_of
+from workspace.compute.horovod_wheel import wheel_for
+from workspace.compute.local_commands import run, variables
 from workspace.environments_spec import EnvironmentSpec
 
-SILENCE_SECONDS = 1.0
 UNFINISHED = ".building-"
 ABANDONED_AFTER_SECONDS = 2 * 3600
 
@@ -46,7 +46,7 @@ def packages_in(folder: Path) -> Mapping[str, str]:
         capture_output=True,
         text=True,
         check=True,
-        env=_variables(),
+        env=variables(),
         cwd=folder,
     ).stdout
     return packages_of(frozen)
@@ -59,7 +59,7 @@ def versions_in(folder: Path) -> Mapping[str, str]:
         capture_output=True,
         text=True,
         check=True,
-        env=_variables(),
+        env=variables(),
         cwd=folder,
     ).stdout
     return versions_of(printed)
@@ -91,7 +91,7 @@ def _fill(folder: Path, spec: EnvironmentSpec, log: Log) -> None:
         "--python",
         python,
     ]
-    if _run([*make, str(folder)], folder, words):
+    if run([find_uv_bin(), *make, str(folder)], folder, words):
         wanted = " or ".join(spec.pythons)
         raise EnvironmentFailed(
             f"Python {python} was not found on this machine and could not be fetched. Install"
@@ -100,9 +100,14 @@ def _fill(folder: Path, spec: EnvironmentSpec, log: Log) -> None:
     requirements = _write_lines(folder / "requirements.txt", spec.requirements)
     overrides = _write_lines(folder / "overrides.txt", spec.overrides)
     words.say(f"Installing {', '.join(spec.requirements)}.")
-    install = ["pip", "install", "--python", str(folder / "bin" / "python")]
-    if _run([*install, "--requirements", requirements, "--overrides", overrides], folder, words):
+    install = [find_uv_bin(), "pip", "install", "--python", str(folder / "bin" / "python")]
+    if run([*install, "--requirements", requirements, "--overrides", overrides], folder, words):
         raise EnvironmentFailed(words.last())
+    if spec.horovod:
+        wheel = wheel_for(folder.parent.parent / "wheels", folder, words)
+        words.say(f"Installing {wheel.name}.")
+        if run([*install, "--no-deps", str(wheel)], folder, words):
+            raise EnvironmentFailed(words.last())
 
 
 def _choose_python(versions: Sequence[str]) -> str:
@@ -112,50 +117,13 @@ def _choose_python(versions: Sequence[str]) -> str:
         found = subprocess.run(  # noqa: S603 - versions are ours
             [*find, version],
             capture_output=True,
-            env=_variables(),
+            env=variables(),
             cwd=tempfile.gettempdir(),
             check=False,
         )
         if found.returncode == 0:
             return version
     return versions[0]
-
-
-def _run(arguments: Sequence[str], folder: Path, words: BuildLog) -> int:
-    """Run uv with its output going to the log as it comes, and give its exit code."""
-    with subprocess.Popen(  # noqa: S603 - requirements are checked before, and passed in files
-        [find_uv_bin(), *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env=_variables(),
-        cwd=folder,
-    ) as uv:
-        try:
-            for chunk in _chunks(uv):
-                words.add(chunk)
-            return uv.wait()
-        except BaseException:
-            uv.kill()
-            raise
-
-
-def _chunks(process: subprocess.Popen[bytes]) -> Iterator[bytes]:
-    """Give output as it comes, and nothing (b"") now and then while there is none."""
-    if process.stdout is None:
-        raise RuntimeError("uv was started without a pipe")
-    while True:
-        ready, _, _ = select.select([process.stdout], [], [], SILENCE_SECONDS)
-        chunk = os.read(process.stdout.fileno(), 65536) if ready else b""
-        if ready and not chunk:
-            return
-        yield chunk
-
-
-def _variables() -> dict[str, str]:
-    """Give uv our variables, without a virtualenv of ours to fall into and without colours."""
-    kept = {k: v for k, v in os.environ.items() if k not in {"VIRTUAL_ENV", "SECRET_KEY"}}
-    return kept | {"NO_COLOR": "1", "UV_NO_PROGRESS": "1", "UV_PYTHON_PREFERENCE": "system"}
 
 
 def _write_lines(path: Path, lines: Sequence[str]) -> str:

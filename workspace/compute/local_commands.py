@@ -1,0 +1,57 @@
+"""Commands of a build on this machine, their output going to its log."""
+
+import os
+import select
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from workspace.compute.build_log import BuildLog
+
+SILENCE_SECONDS = 1.0
+
+
+def run(
+    command: Sequence[str], folder: Path, words: BuildLog, more: Mapping[str, str] | None = None
+) -> int:
+    """Run a command with its output going to the log as it comes, and give its exit code.
+
+    When the log says that the build is not wanted any more, all that was started is killed.
+    """
+    with subprocess.Popen(  # noqa: S603 - requirements are checked before, and passed in files
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=variables() | dict(more or {}),
+        cwd=folder,
+        start_new_session=True,
+    ) as started:
+        try:
+            for chunk in _chunks(started):
+                words.add(chunk)
+            return started.wait()
+        except BaseException:
+            with suppress(ProcessLookupError):
+                os.killpg(started.pid, signal.SIGKILL)
+            raise
+
+
+def variables() -> dict[str, str]:
+    """Give uv our variables, without a virtualenv of ours to fall into and without colours."""
+    kept = {k: v for k, v in os.environ.items() if k not in {"VIRTUAL_ENV", "SECRET_KEY"}}
+    return kept | {"NO_COLOR": "1", "UV_NO_PROGRESS": "1", "UV_PYTHON_PREFERENCE": "system"}
+
+
+def _chunks(process: subprocess.Popen[bytes]) -> Iterator[bytes]:
+    """Give output as it comes, and nothing (b"") now and then while there is none."""
+    if process.stdout is None:
+        raise RuntimeError("a command was started without a pipe")
+    while True:
+        ready, _, _ = select.select([process.stdout], [], [], SILENCE_SECONDS)
+        chunk = os.read(process.stdout.fileno(), 65536) if ready else b""
+        if ready and not chunk:
+            return
+        yield chunk
