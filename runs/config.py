@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from runs.reading import Reader
+from workspace.compute.access import ImageLogin
 from workspace.environments import CURATED
 
 MAX_DURATION_SECONDS = 90 * 24 * 3600
@@ -39,6 +40,8 @@ LATER_FIELDS = {
     "inputs": "datasets are not built yet; put small data into the source directory",
 }
 CONTAINER_FIELDS = ("conda_packages", "conda_dependencies_file", "custom_docker_image", "shm_size")
+INSTEAD_OF_CONDA_FILE = ("conda_packages", "pip_packages", "pip_requirements_file")
+NOT_IN_CUSTOM_IMAGE = ("conda_packages", "conda_dependencies_file")
 IMAGE = re.compile(r"[A-Za-z0-9][-A-Za-z0-9._/:@]{0,299}")
 SIZE = re.compile(r"([1-9][0-9]{0,9})([kmg]?)b?", re.IGNORECASE)
 UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
@@ -105,6 +108,7 @@ class RunConfig:
     conda_packages: tuple[str, ...] = ()
     conda_dependencies_file: str = ""
     custom_docker_image: str = ""
+    image_login: ImageLogin | None = None
     shm_size: str = ""
     environment_variables: dict[str, str] = field(default_factory=dict)
     resume_from: int | None = None
@@ -152,7 +156,8 @@ class RunConfig:
         return flat
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """Give what may be shown: all but the login, which is kept apart and sealed."""
+        return {name: value for name, value in asdict(self).items() if name != "image_login"}
 
     def to_row(self) -> dict[str, Any]:
         """Give what is stored: parameters as pairs, as PostgreSQL sorts the names of objects."""
@@ -208,7 +213,8 @@ def parse(data: object) -> RunConfig:
         pip_requirements_file=reader.path("pip_requirements_file"),
         conda_packages=tuple(reader.texts("conda_packages")),
         conda_dependencies_file=reader.path("conda_dependencies_file"),
-        custom_docker_image=_optional_text(reader, "custom_docker_image", IMAGE, "an image's name"),
+        custom_docker_image=_image(reader),
+        image_login=_image_login(reader),
         shm_size=_optional_text(reader, "shm_size", SIZE, "a size such as 2g or 512m"),
         environment_variables=_variables(reader),
         resume_from=reader.optional_integer("resume_from", low=1, high=10**9),
@@ -228,7 +234,9 @@ def parse(data: object) -> RunConfig:
             "distributed_training.process_count_per_node",
             f"{config.ranks} ranks are more than {MAX_PROCESSES}.",
         )
-    reader.finish(known={*RunConfig.__dataclass_fields__, *LATER_FIELDS, "process_count_per_node"})
+    _check_environment(reader, config)
+    known = {*RunConfig.__dataclass_fields__, *LATER_FIELDS} - {"image_login"}
+    reader.finish(known={*known, "process_count_per_node", "image_registry_details"})
     return config
 
 
@@ -280,6 +288,50 @@ def _optional_text(reader: Reader, name: str, pattern: re.Pattern[str], hint: st
     if given is None or given == "":
         return ""
     return reader.text(name, pattern=pattern, hint=hint)
+
+
+def _image(reader: Reader) -> str:
+    """Give the name of the image, with the address of its registry where that is given apart."""
+    name = _optional_text(reader, "custom_docker_image", IMAGE, "an image's name")
+    address = reader.mapping("image_registry_details").get("address")
+    if not (name and isinstance(address, str) and address):
+        return name
+    return name if name.startswith(f"{address}/") else f"{address}/{name}"
+
+
+def _image_login(reader: Reader) -> ImageLogin | None:
+    """Read Azure ML's image_registry_details: {address, username, password}."""
+    given = reader.mapping("image_registry_details")
+    if not given:
+        return None
+    inner = Reader(given, prefix="image_registry_details", errors=reader.errors)
+    if inner.take("address") not in (None, ""):
+        inner.text("address", pattern=IMAGE, hint="a registry's name, such as registry.example.com")
+    login = ImageLogin(inner.text("username"), inner.text("password"))
+    inner.finish(known={"address", "username", "password"})
+    if not reader.take("custom_docker_image"):
+        reader.refuse("image_registry_details", "Name the image in custom_docker_image too.")
+    return login
+
+
+def _check_environment(reader: Reader, config: RunConfig) -> None:
+    """Refuse fields that say twice what is installed, as Azure ML's estimator does."""
+    if config.conda_dependencies_file:
+        for name in INSTEAD_OF_CONDA_FILE:
+            if getattr(config, name):
+                reader.refuse(
+                    name,
+                    f"conda_dependencies_file lists all packages: leave {name} out, and write what"
+                    " it has into that file.",
+                )
+    if config.custom_docker_image:
+        for name in NOT_IN_CUSTOM_IMAGE:
+            if getattr(config, name):
+                reader.refuse(
+                    name,
+                    "Nothing but pip packages can be added to a custom_docker_image: leave"
+                    f" {name} out, and put conda packages into the image.",
+                )
 
 
 def _script_params(reader: Reader) -> ScriptParams:

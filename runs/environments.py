@@ -4,21 +4,27 @@ from collections.abc import Callable, Mapping
 
 from packaging.requirements import Requirement
 
+from runs.conda_file import CondaDependencies, conda_lines, read_conda_file
 from runs.config import Mode, RunConfig
 from runs.python_source import read_program
 from workspace.compute import horovod
-from workspace.environments import EnvironmentSpec, requirement_lines
+from workspace.compute.access import ImageLogin
+from workspace.environments import EnvironmentSpec, login_mark, requirement_lines
 from workspace.errors import FieldError, Invalid
 
 Files = Mapping[str, Callable[[], bytes]]
 
 
-def spec_of(config: RunConfig, files: Files) -> EnvironmentSpec:
+def spec_of(
+    config: RunConfig, files: Files, image_login: ImageLogin | None = None
+) -> EnvironmentSpec:
     """Give the environment of a run; raises Invalid naming the requirement that can't be used.
 
     Horovod is in it where a requirement or the code asks for it, and is built rather than resolved.
     """
+    conda = conda_dependencies_in(config, files)
     lines = {
+        "conda_dependencies_file": requirement_lines(conda.pip, field="conda_dependencies_file"),
         "pip_packages": requirement_lines(config.pip_packages, field="pip_packages"),
         "pip_requirements_file": requirement_lines(
             requirements_in(config, files).splitlines(), field="pip_requirements_file"
@@ -41,10 +47,11 @@ def spec_of(config: RunConfig, files: Files) -> EnvironmentSpec:
             for line in listed
             if Requirement(line).name != "horovod"
         ],
-        conda=config.conda_packages,
+        conda=[*conda_lines(config.conda_packages, field="conda_packages"), *conda.packages],
         image=config.custom_docker_image,
         mpi=config.mode == Mode.MPI or bool(asked),
         horovod=bool(asked) or _imports_horovod(config, files),
+        image_login=login_mark(image_login),
     )
 
 
@@ -52,6 +59,12 @@ def requirements_in(config: RunConfig, files: Files) -> str:
     """Give the text of the requirements file, if the run has one."""
     path = config.pip_requirements_file
     return files[path]().decode("utf-8", "replace") if path in files else ""
+
+
+def conda_dependencies_in(config: RunConfig, files: Files) -> CondaDependencies:
+    """Give what the conda file of a run asks for, if it has one."""
+    path = config.conda_dependencies_file
+    return read_conda_file(files[path]()) if path in files else CondaDependencies()
 
 
 def _check_horovod(config: RunConfig, field: str, requirement: Requirement) -> None:

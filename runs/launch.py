@@ -7,7 +7,6 @@ from django.conf import settings
 from django.db import transaction
 
 from runs import snapshots
-from runs.capacity import free_gpus
 from runs.cluster import Facts, command_of, environment_of, mpi_of, processes_of
 from runs.config import RunConfig
 from runs.environments import spec_of
@@ -16,7 +15,7 @@ from runs.models import Process, ProcessGroup, Run
 from runs.process_tokens import process_token
 from workspace.compute.base import BackendError, GroupPlan, ProcessPlan
 from workspace.compute.registry import backend_for
-from workspace.environments import get_or_create
+from workspace.environments import get_or_create, opened_login
 from workspace.models import Environment, TargetKind
 from workspace.tokens import digest_of
 
@@ -27,7 +26,8 @@ def environment_for(run: Run) -> Environment:
     """Give the environment of a run, choosing it the first time."""
     if run.environment is None:
         config = RunConfig.from_row(run.config)
-        spec = spec_of(config, snapshots.read(run.snapshot))
+        login = opened_login(run.sealed_image_login)
+        spec = spec_of(config, snapshots.read(run.snapshot), login)
         run.environment = get_or_create(run.target, spec)
         run.save(update_fields=["environment"])
     run.environment.refresh_from_db()
@@ -35,19 +35,19 @@ def environment_for(run: Run) -> Environment:
 
 
 def create_group(run: Run, environment: Environment) -> ProcessGroup:
-    """Write the group of a run's next attempt, with its processes, addresses and commands."""
+    """Write the group of a run's next attempt: its processes where the queue placed them."""
     config = RunConfig.from_row(run.config)
     planned = processes_of(config, run.target.kind)
     number = run.attempts.count() + 1
     label = f"run-{run.pk}-{number}"
-    gpus = _gpus_for(run, sum(process.gpus for process in planned))
-    shares = [[gpus.pop(0) for _ in range(process.gpus)] for process in planned]
     bare = GroupPlan(
         label,
         environment.reference,
         tuple(
-            ProcessPlan(process.role, process.index, {}, ports=int(process.listens))
-            for process in planned
+            ProcessPlan(
+                process.role, process.index, {}, ports=int(process.listens), node=place["node"]
+            )
+            for process, place in zip(planned, run.placement, strict=True)
         ),
         _former_addresses(run),
     )
@@ -66,12 +66,13 @@ def create_group(run: Run, environment: Environment) -> ProcessGroup:
             attempt=number,
             grace_seconds=config.grace_seconds,
         )
-        for process, share in zip(planned, shares, strict=True):
+        for process, place in zip(planned, run.placement, strict=True):
             Process.objects.create(
                 group=group,
                 role=process.role,
                 index=process.index,
                 address=addresses.get(process.name, ""),
+                node=place["node"],
                 launch={
                     "command": command_of(config),
                     "environment": environment_of(config, process, addresses, facts),
@@ -81,7 +82,7 @@ def create_group(run: Run, environment: Environment) -> ProcessGroup:
                 },
                 cpus=process.cpus,
                 memory_bytes=process.memory_bytes,
-                gpus=share,
+                gpus=place["gpus"],
                 token_digest=digest_of(process_token(label, process.name)),
             )
     return group
@@ -141,14 +142,3 @@ def _former_addresses(run: Run) -> Mapping[str, Sequence[str]]:
 
 def _addresses(processes: Sequence[Process]) -> Mapping[str, Sequence[str]]:
     return {process.name: [process.address] for process in processes if process.address}
-
-
-def _gpus_for(run: Run, count: int) -> list[str]:
-    if not count:
-        return []
-    free = free_gpus(run.target)
-    if len(free) < count:
-        raise BackendError(
-            f"{count} GPUs are needed and {len(free)} are free just now.", retryable=True
-        )
-    return free[:count]

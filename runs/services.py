@@ -11,19 +11,28 @@ from django.db.models import Max
 from django.utils import timezone
 
 from runs import preflight, snapshots
-from runs.capacity import capacity_of, need_of
 from runs.cluster import PlannedProcess, processes_of, tf_config
 from runs.config import CONTAINER_FIELDS, Mode, RunConfig, parse
 from runs.environments import requirements_in, spec_of
 from runs.events import record
 from runs.models import Run, Snapshot
+from runs.refusals import refusals
+from runs.resuming import earlier_run
 from runs.states import UNFINISHED
 from workspace import bell
 from workspace.compute.local_machine import NO_MPIRUN, has_mpirun
+from workspace.environments import sealed_login
 from workspace.errors import Conflict, FieldError, Invalid
 from workspace.models import ComputeTarget, Experiment, TargetKind, Team
 from workspace.selectors import targets_for, use_problem
 from workspace.services import audit
+
+# Fields that name a file of the source directory, and how such files end.
+SOURCE_FILES = {
+    "entry_script": (".py",),
+    "pip_requirements_file": (".txt",),
+    "conda_dependencies_file": (".yml", ".yaml"),
+}
 
 
 @dataclass(frozen=True)
@@ -93,6 +102,8 @@ def submit_run(
                 warnings=[_as_json(finding) for finding in findings],
                 priority=parsed.priority,
                 idempotency_key=idempotency_key,
+                resumed_from=earlier_run(team, parsed.resume_from),
+                sealed_image_login=sealed_login(parsed.image_login),
             )
             record(run, "run.submitted", by=by.username)
             audit(team=team, actor=by, action="run.submit", subject=f"run {run.number}")
@@ -144,12 +155,16 @@ def _examine(
         problem = use_problem(target, team, by)
         if problem:
             errors.append(FieldError("compute_target", problem))
-        errors += _target_errors(parsed, target)
+        errors += _target_errors(parsed, target, team)
     errors += _missing_files(snapshot, config)
+    try:
+        earlier_run(team, parsed.resume_from)
+    except Invalid as invalid:
+        errors += invalid.errors
     files = snapshots.read(snapshot)
     if not errors:
         try:
-            spec_of(parsed, files)
+            spec_of(parsed, files, parsed.image_login)
         except Invalid as invalid:
             errors += invalid.errors
     if errors or target is None:
@@ -172,7 +187,7 @@ def _examine(
     )
 
 
-def _target_errors(config: RunConfig, target: ComputeTarget) -> list[FieldError]:
+def _target_errors(config: RunConfig, target: ComputeTarget, team: Team) -> list[FieldError]:
     """Refuse what the target could never run, with the numbers."""
     errors = []
     if not TargetKind(target.kind).has_containers:
@@ -192,26 +207,7 @@ def _target_errors(config: RunConfig, target: ComputeTarget) -> list[FieldError]
                 f"{config.node_count} nodes are asked for; target {target.name} has 1.",
             )
         )
-    processes = processes_of(config, target.kind)
-    for short in need_of(processes).excess_over(capacity_of(target)):
-        errors.append(
-            FieldError(
-                _field_of(short),
-                f"{len(processes)} processes need {short} that target {target.name} has.",
-            )
-        )
-    return errors
-
-
-def _field_of(short: str) -> str:
-    for word, name in {
-        "CPUs": "cpus_per_process",
-        "memory": "memory_gb",
-        "GPUs": "gpus_per_process",
-    }.items():
-        if word in short:
-            return name
-    return "distributed_training"
+    return errors + refusals(config, target, team)
 
 
 def _missing_files(snapshot: Snapshot, config: object) -> list[FieldError]:
@@ -219,10 +215,10 @@ def _missing_files(snapshot: Snapshot, config: object) -> list[FieldError]:
         return []
     files = snapshots.read(snapshot)
     errors = []
-    for name in ("entry_script", "pip_requirements_file"):
+    for name, ending in SOURCE_FILES.items():
         path = config.get(name)
         if isinstance(path, str) and path and path.removeprefix("./") not in files:
-            scripts = sorted(p for p in files if p.endswith(".py" if "script" in name else ".txt"))
+            scripts = sorted(p for p in files if p.endswith(ending))
             offered = f" It has: {', '.join(scripts[:5])}." if scripts else ""
             errors.append(
                 FieldError(name, f"{path[:200]} is not in the source directory.{offered}")

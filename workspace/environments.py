@@ -1,6 +1,8 @@
 """Environments: the Python packages that processes run with, built once per specification."""
 
+import json
 import logging
+from dataclasses import asdict
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -10,8 +12,10 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
 from redis.exceptions import RedisError
 
+from workspace.compute.access import ImageLogin
 from workspace.compute.registry import backend_of
 from workspace.environments_spec import (
     CURATED,
@@ -22,6 +26,7 @@ from workspace.environments_spec import (
 )
 from workspace.errors import Conflict
 from workspace.models import ComputeTarget, Environment, EnvironmentState, TargetKind
+from workspace.sealing import seal, unseal
 
 __all__ = [
     "CURATED",
@@ -29,11 +34,16 @@ __all__ = [
     "EnvironmentSpec",
     "enqueue_build",
     "get_or_create",
+    "image_login_of",
+    "is_unwanted",
     "log_path",
+    "login_mark",
+    "opened_login",
     "recover_stale",
     "remove",
     "requirement_lines",
     "retry",
+    "sealed_login",
     "serving_packages",
 ]
 
@@ -112,10 +122,39 @@ def recover_stale() -> None:
     ).update(state=EnvironmentState.PENDING)
 
 
+def is_unwanted(environment: Environment) -> bool:
+    """Tell whether all who waited for an environment gave it up since it was last asked for."""
+    environment.refresh_from_db(fields=["last_used_at"])
+    waiting = environment.runs.filter(ended_at=None, cancel_requested_at=None)
+    given_up = environment.runs.filter(cancel_requested_at__gt=environment.last_used_at)
+    return given_up.exists() and not waiting.exists() and not environment.revisions.exists()
+
+
+def image_login_of(environment: Environment) -> ImageLogin | None:
+    """Give the login for the image that an environment starts from, from a run that brought it."""
+    run = environment.runs.exclude(sealed_image_login="").order_by("-pk").first()
+    return opened_login(run.sealed_image_login) if run else None
+
+
+def sealed_login(login: ImageLogin | None) -> str:
+    return seal(json.dumps(asdict(login))) if login else ""
+
+
+def opened_login(sealed: str) -> ImageLogin | None:
+    return ImageLogin(**json.loads(unseal(sealed))) if sealed else None
+
+
+def login_mark(login: ImageLogin | None) -> str:
+    """Give what tells logins apart and does not tell what they are."""
+    if login is None:
+        return ""
+    return salted_hmac("image login", json.dumps(asdict(login)), algorithm="sha256").hexdigest()
+
+
 def retry(environment: Environment) -> None:
     """Build a failed environment again now."""
     Environment.objects.filter(pk=environment.pk, state=EnvironmentState.FAILED).update(
-        state=EnvironmentState.PENDING, error=""
+        state=EnvironmentState.PENDING, error="", last_used_at=timezone.now()
     )
     environment.refresh_from_db()
     enqueue_build(environment)

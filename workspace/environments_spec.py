@@ -54,7 +54,8 @@ class EnvironmentSpec:
     """What somebody asked for; `packages` are requirement lines in order. Equal specs share one.
 
     `conda` (package specifications) and `image` (the image to start from) are for targets that run
-    containers. `mpi` adds Open MPI and mpi4py, `horovod` Horovod too.
+    containers; `image_login` marks the login that may pull it, so that others cannot use what it
+    pulled. `mpi` adds Open MPI and mpi4py, `horovod` Horovod too.
     """
 
     framework_version: str
@@ -65,6 +66,7 @@ class EnvironmentSpec:
     image: str = ""
     mpi: bool = False
     horovod: bool = False
+    image_login: str = ""
 
     @classmethod
     def of(
@@ -78,6 +80,7 @@ class EnvironmentSpec:
         image: str = "",
         mpi: bool = False,
         horovod: bool = False,
+        image_login: str = "",
     ) -> "EnvironmentSpec":
         if framework_version not in CURATED:
             known = ", ".join(CURATED)
@@ -93,6 +96,7 @@ class EnvironmentSpec:
             image,
             mpi,
             horovod,
+            image_login,
         )
 
     @classmethod
@@ -135,6 +139,7 @@ class EnvironmentSpec:
             "image": self.image,
             "mpi": self.mpi,
             "horovod": self.horovod,
+            "image_login": self.image_login,
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

@@ -254,6 +254,7 @@ class Environment(models.Model):
     `target` is the one through which it is built and held: any of its pool will do.
 
     `spec` is what `workspace.environments.EnvironmentSpec` serialises to; `digest` is its SHA-256.
+    `packages` gives the version of each Python package, `versions` those of what matters most.
     """
 
     digest = models.CharField(max_length=64, unique=True)
@@ -265,6 +266,7 @@ class Environment(models.Model):
     )
     reference = models.CharField(max_length=500, blank=True)
     packages = models.JSONField(default=dict)
+    versions = models.JSONField(default=dict)
     error = models.TextField(blank=True)
     size_bytes = models.BigIntegerField(default=0)
     created_at = models.DateTimeField(default=timezone.now)

@@ -167,3 +167,62 @@ def test_a_configuration_survives_the_database():
     stored = json.loads(json.dumps(config.to_row(), sort_keys=True))
     assert RunConfig.from_row(stored) == config
     assert RunConfig.from_row(stored).arguments() == ["--zeta", "1", "--alpha", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "words"),
+    [
+        (
+            {"conda_dependencies_file": "conda.yml", "pip_packages": ["six"]},
+            "pip_packages",
+            "leave pip_packages out",
+        ),
+        (
+            {"conda_dependencies_file": "conda.yml", "pip_requirements_file": "requirements.txt"},
+            "pip_requirements_file",
+            "leave pip_requirements_file out",
+        ),
+        (
+            {"conda_dependencies_file": "conda.yml", "conda_packages": ["ffmpeg"]},
+            "conda_packages",
+            "leave conda_packages out",
+        ),
+        (
+            {"custom_docker_image": "mine:1", "conda_packages": ["ffmpeg"]},
+            "conda_packages",
+            "put conda packages into the image",
+        ),
+        (
+            {"image_registry_details": {"username": "ana", "password": "p"}},
+            "image_registry_details",
+            "custom_docker_image",
+        ),
+        (
+            {"custom_docker_image": "mine:1", "image_registry_details": {"username": "ana"}},
+            "image_registry_details.password",
+            "password is required",
+        ),
+        ({"custom_docker_image": "-v /:/host"}, "custom_docker_image", "an image's name"),
+    ],
+)
+def test_fields_that_say_twice_what_is_installed_are_refused(given, field: str, words: str):
+    assert words in errors_of({**MINIMAL, **given})[field]
+
+
+def test_the_login_for_an_image_is_read_and_never_written_out():
+    config = parse(
+        {
+            **MINIMAL,
+            "custom_docker_image": "team/mine:1",
+            "image_registry_details": {
+                "address": "registry.example.com",
+                "username": "ana",
+                "password": "open-sesame",
+            },
+        }
+    )
+    assert config.custom_docker_image == "registry.example.com/team/mine:1"
+    assert config.image_login is not None
+    assert config.image_login.password == "open-sesame"
+    assert "open-sesame" not in repr(config) + json.dumps(config.to_row())
+    assert RunConfig.from_row(config.to_row()).image_login is None

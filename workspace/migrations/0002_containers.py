@@ -150,6 +150,11 @@ class Migration(migrations.Migration):
                 to="workspace.computetarget",
             ),
         ),
+        migrations.AddField(
+            model_name="environment",
+            name="versions",
+            field=models.JSONField(default=dict),
+        ),
         migrations.AlterField(
             model_name="computetarget",
             name="kind",
