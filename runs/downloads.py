@@ -44,7 +44,7 @@ def archive_answer(
     request: HttpRequest, files: Iterable[StoredFile], kind: str, name: str
 ) -> HttpResponseBase:
     """Give files as one .zip or .tar, made while it is sent."""
-    pieces = _zip(files) if kind == "zip" else _tar(files)
+    pieces = _zip(files) if kind == "zip" else tar_of_files(files)
     answer = streamed(request, pieces, f"application/{'zip' if kind == 'zip' else 'x-tar'}")
     answer["Content-Disposition"] = _attachment(f"{name}.{kind}")
     return answer
@@ -118,7 +118,7 @@ def _zip(files: Iterable[StoredFile]) -> Iterator[bytes]:
     yield outbox.take()
 
 
-def _tar(files: Iterable[StoredFile]) -> Iterator[bytes]:
+def tar_of_files(files: Iterable[StoredFile]) -> Iterator[bytes]:
     for file in files:
         with file.location.open("rb") as source:
             size = file.location.stat().st_size

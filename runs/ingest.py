@@ -21,6 +21,7 @@ Handler = Callable[[Request, State], Awaitable[dict[str, Any] | None]]
 HANDLERS: dict[tuple[str, str], Handler] = {
     ("GET", "spec"): ingest_reports.spec,
     ("GET", "source"): ingest_files.source,
+    ("GET", "resume"): ingest_files.resume,
     ("POST", "ready"): ingest_reports.ready,
     ("POST", "beat"): ingest_reports.beat,
     ("POST", "started"): ingest_reports.started,

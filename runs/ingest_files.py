@@ -7,8 +7,10 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from django.conf import settings
+
 from runs.blobs import is_digest, temporary_file
-from runs.files import MAX_RUN_BYTES, Announced, append_log_file, missing_outputs, store_output
+from runs.files import Announced, append_log_file, missing_outputs, store_output
 from runs.ingest_http import Disconnected, Refused, Request
 from runs.ingest_state import State
 from runs.logs import log_of, rank_log
@@ -16,6 +18,7 @@ from runs.metrics_files import holds_metrics
 from runs.metrics_jobs import rewind
 from runs.models import Process
 from runs.processes import Caller, in_database, source_of
+from runs.resuming import outputs_tar
 
 MAX_CHUNK = 8 * 1024 * 1024
 MAX_ANNOUNCED = 20_000
@@ -23,7 +26,14 @@ WRITE_SIZE = 1024 * 1024
 
 
 async def source(request: Request, here: State) -> None:
-    pieces = await in_database(_source, request.caller.process_id)
+    await _send_tar(request, await in_database(_source, request.caller.process_id))
+
+
+async def resume(request: Request, here: State) -> None:
+    await _send_tar(request, await in_database(_resume, request.caller.process_id))
+
+
+async def _send_tar(request: Request, pieces: Iterator[bytes]) -> None:
     piece: bytes | None = await in_database(next, pieces, b"")
     await request.send(
         {
@@ -78,7 +88,7 @@ async def output(request: Request, here: State) -> dict[str, Any]:
     announced = Announced(request.text("path"), request.number("size"), request.text("sha256"))
     if not is_digest(announced.digest):
         raise Refused(HTTPStatus.BAD_REQUEST, "sha256 should be 64 hexadecimal digits.")
-    if announced.size > MAX_RUN_BYTES:
+    if announced.size > settings.TRAINYARD_RUN_MAX_BYTES:
         raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The file is larger than a run may be.")
     with temporary_file() as (place, incoming):
         digest = await _receive(request, incoming, announced.size)
@@ -136,6 +146,10 @@ def _process(process_id: int) -> Process:
 
 def _source(process_id: int) -> Iterator[bytes]:
     return source_of(_process(process_id))
+
+
+def _resume(process_id: int) -> Iterator[bytes]:
+    return outputs_tar(_process(process_id))
 
 
 def _append(caller: Caller, path: str, offset: int, data: bytes, restarts: bool) -> int:

@@ -92,13 +92,20 @@ def _spec(process_id: int) -> dict[str, Any]:
         "command": launch["command"],
         "environment": launch["environment"],
         "mpi": with_keys(launch.get("mpi"), process.group.label, process.name),
+        "peers": [_host_of(peer) for peer in process.group.processes.all() if peer.address],
         "source": bool(launch.get("source")),
+        "resume": process.group.run is not None and process.group.run.resumed_from_id is not None,
         "watch": ["logs"],
         "outputs": bool(launch.get("outputs")),
         "grace_seconds": process.group.grace_seconds,
         "heartbeat_seconds": HEARTBEAT_SECONDS,
         "memory_bytes": process.memory_bytes,
     }
+
+
+def _host_of(process: Process) -> str:
+    """Give the name by which others reach a process."""
+    return process.address.rpartition(":")[0]
 
 
 def _ready(process_id: int, node: str) -> bool:

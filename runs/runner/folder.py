@@ -32,6 +32,7 @@ class Folder:
         self.salvages = os.path.join(path, "salvages")
         self.spool = os.path.join(path, "spool.log")
         self.runner_log = os.path.join(path, "runner.log")
+        self.resume = os.path.join(path, "resume")
         self.work = os.path.join(path, "work")
         self.variables = os.path.join(path, "variables.json")
         self.mpi = os.path.join(path, "mpi")

@@ -10,7 +10,7 @@ import time
 from types import FrameType
 from typing import Any
 
-from runs.runner import mpi, procfs, program
+from runs.runner import mpi, peers, procfs, program
 from runs.runner.ending import KILLED, Ending, ending_of, out_of_grace, over_limit
 from runs.runner.files import FileShipper
 from runs.runner.folder import Folder, mark, read_json, write_json
@@ -18,12 +18,13 @@ from runs.runner.line import Line
 from runs.runner.meter import GpuMeter, Meter
 from runs.runner.rank_logs import RankLogs
 from runs.runner.shipping import LogShipper
-from runs.runner.source import unpack
+from runs.runner.source import make_read_only, unpack
 from runs.runner.wire import Fenced, Unreachable
 
 BARRIER_PAUSES = (0.02, 0.05, 0.1, 0.2)
 MEASURE_SECONDS = 1.0
 MEMORY_SECONDS = 0.2
+FIRST_OF_A_CONTAINER = 1
 STOPPED = 128 + int(signal.SIGTERM)
 HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1)
 RUNNERS_OWN = ("TRAINYARD_URL", "TRAINYARD_PROCESS_TOKEN")
@@ -53,11 +54,14 @@ class Session:
     def run(self) -> None:
         """Fetch the source, wait for the others, run the program, ship what it leaves."""
         program.adopt_orphans()
+        if os.getpid() == FIRST_OF_A_CONTAINER:
+            program.renounce_privileges()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _stop)
         try:
             self._prepare()
             self._pass_barrier()
+            unknown = peers.unknown_of(self._spec["peers"])
             signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
         except Stopped:
             signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
@@ -65,6 +69,10 @@ class Session:
             ending = Ending(STOPPED, "was stopped before it started")
             ending.was_stopped = True
             self._deliver(ending)
+            return
+        if unknown:
+            reason = f"could not find {' and '.join(unknown)} by name on the network of its group"
+            self._deliver(Ending(peers.NOT_FOUND, reason))
             return
         mark(self.folder.launched)
         command, variables = self._spec["command"], self._variables()
@@ -108,19 +116,26 @@ class Session:
 
     def _prepare(self) -> None:
         self._spec = self._line.call(self._wire, "GET", "spec")
+        if self._spec.get("resume"):
+            self._spec["command"] += ["--resume-from", self.folder.resume]
+            self._spec["environment"]["TRAINYARD_RESUME_FROM"] = self.folder.resume
         write_json(self.folder.spec, self._spec)
         for name in ("outputs", *self._spec["watch"]):
             os.makedirs(os.path.join(self.folder.work, name), exist_ok=True)
         if self._spec["source"]:
-            self._line.insist(self._fetch_source)
+            self._line.insist(lambda: self._fetch("source", self.folder.work))
+        if self._spec.get("resume"):
+            os.makedirs(self.folder.resume, exist_ok=True)
+            self._line.insist(lambda: self._fetch("resume", self.folder.resume))
+            make_read_only(self.folder.resume)
 
-    def _fetch_source(self) -> None:
-        source = self._wire.download("source")
+    def _fetch(self, what: str, folder: str) -> None:
+        tar = self._wire.download(what)
         try:
-            unpack(source.read, self.folder.work)
+            unpack(tar.read, folder)
         except OSError as error:
             self._wire.close()
-            raise Unreachable(f"GET source: {error}") from error
+            raise Unreachable(f"GET {what}: {error}") from error
 
     def _pass_barrier(self) -> None:
         """Report that all is in place, and wait until it is so everywhere."""

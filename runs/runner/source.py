@@ -49,6 +49,13 @@ def unpack(read: Read, folder: str) -> None:
         pass
 
 
+def make_read_only(folder: str) -> None:
+    """Take the right to write from the files below a folder."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            os.chmod(os.path.join(parent, name), 0o444)
+
+
 def _write(read: Read, size: int, place: str) -> None:
     os.makedirs(os.path.dirname(place), exist_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
