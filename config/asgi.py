@@ -19,14 +19,16 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 Scope = dict[str, Any]
 Application = Callable[[Scope, Callable[..., Any], Callable[..., Any]], Awaitable[None]]
 
-django: Application = get_asgi_application()
+whole_django = get_asgi_application()
 
-from deploy.gateway import application as gateway  # noqa: E402 - after Django is set up
+from config.body_limit import with_body_limit  # noqa: E402 - after Django is set up
+from deploy.gateway import application as gateway  # noqa: E402
 from deploy.routing import websocket_urlpatterns as of_services  # noqa: E402
 from runs.ingest import application as runners  # noqa: E402
 from runs.routing import websocket_urlpatterns as of_runs  # noqa: E402
 
 RUNNERS = "/runner/v1/"
+django: Application = with_body_limit(whole_django)
 SCORE = re.compile(r"/api/v1/teams/[^/]+/services/[^/]+/score/?")
 
 

@@ -14,6 +14,7 @@ from config.processes import Part
 WORKERS = 2
 WEB_PATIENCE_SECONDS = 3
 KEEP_ALIVE_SECONDS = 75
+LONGEST_SOCKET_MESSAGE = 64 * 1024  # watchers have next to nothing to say
 
 
 def parts_of(*listeners: socket) -> list[Part]:
@@ -85,6 +86,7 @@ def run_web(listener: socket, *for_containers: socket) -> None:
         http=HttpProtocol,
         ws="websockets-sansio",
         ws_per_message_deflate=False,
+        ws_max_size=LONGEST_SOCKET_MESSAGE,
         lifespan="off",
         access_log=False,
         log_config=None,

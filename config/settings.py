@@ -22,6 +22,9 @@ TRAINYARD_SCORE_MAX_BYTES = environment.number(
 TRAINYARD_MODEL_MAX_BYTES = environment.number(
     "TRAINYARD_MODEL_MAX_BYTES", 10 * 1000**3, low=1, high=2**50
 )
+TRAINYARD_RUN_MAX_BYTES = environment.number(
+    "TRAINYARD_RUN_MAX_BYTES", 20 * 1000**3, low=1, high=2**50
+)
 _public_host = urlsplit(TRAINYARD_URL).hostname or ""
 _is_https = TRAINYARD_URL.startswith("https://")
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}

@@ -1,6 +1,5 @@
 """Facts about runs: stored with a number first, then announced to watchers on commit."""
 
-import logging
 from functools import partial
 from typing import Any
 
@@ -14,8 +13,6 @@ from redis.exceptions import RedisError
 
 from runs.models import Run, RunEvent
 from workspace import broker
-
-log = logging.getLogger(__name__)
 
 
 def group_of_run(run_id: int) -> str:
@@ -34,7 +31,7 @@ async def anudge(group: str, what: str, process: str = "") -> None:
     try:
         await layer.group_send(group, {"type": "nudge", "what": what, "process": process})
     except Exception as error:  # the layer raises what its transport raises
-        log.warning("Watchers of %s could not be nudged: %s", group, error)
+        broker.complain("Watchers could not be nudged", error)
 
 
 def nudge(group: str, what: str, process: str = "") -> None:
@@ -53,7 +50,7 @@ def nudge(group: str, what: str, process: str = "") -> None:
         with broker.asked() as asked:
             asked.publish(channel, message)
     except RedisError as error:
-        log.warning("Watchers of %s could not be nudged: %s", group, error)
+        broker.complain("Watchers could not be nudged", error)
 
 
 def nudge_on_commit(group: str, what: str, process: str = "") -> None:

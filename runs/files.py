@@ -21,7 +21,6 @@ from workspace.errors import Invalid, NotFound, TooLarge
 OUTPUTS = "outputs"
 LOGS = "logs"
 MAX_FILES = 20_000
-MAX_RUN_BYTES = 20 * 1000**3
 LOOK_AT_SIZE_EVERY = 16 * 1024 * 1024
 PREVIEW_BYTES = 256 * 1024
 
@@ -254,10 +253,11 @@ def _is_senior(held: RunFile | None, process: Process) -> bool:
 def _check_room(group: ProcessGroup, more: int) -> None:
     held = RunFile.objects.filter(run=group.run).aggregate(size=Sum("size_bytes"), n=Count("pk"))
     in_logs = sum(stat.st_size for _, _, stat in files_below(folder_of(group.label) / "files"))
-    if (held["size"] or 0) + in_logs + more > MAX_RUN_BYTES:
+    most = settings.TRAINYARD_RUN_MAX_BYTES
+    if (held["size"] or 0) + in_logs + more > most:
         raise TooLarge(
-            f"The files of a run may have {MAX_RUN_BYTES // 1000**3} GB in all; what was"
-            " stored so far is kept, this is not."
+            f"The files of a run may have {most / 1000**3:g} GB in all (TRAINYARD_RUN_MAX_BYTES);"
+            " what was stored so far is kept, this is not."
         )
     if held["n"] >= MAX_FILES:
         raise TooLarge(f"A run may leave {MAX_FILES:,} files; no more are stored.")

@@ -1,7 +1,6 @@
 """What the runner's endpoints remember between requests; all of it may be lost."""
 
 import asyncio
-import logging
 import time
 from weakref import WeakKeyDictionary
 
@@ -10,6 +9,7 @@ from runs.events import anudge
 from runs.logs_merged import MergedLog
 from runs.metrics_jobs import enqueue_ingest
 from runs.processes import Caller, Roll
+from workspace import broker
 
 NUDGE_EVERY = 0.05
 JOURNAL_EVERY = 0.1
@@ -18,7 +18,6 @@ NOTE_EVERY = 5.0
 NUDGE_PATIENCE = 2.0
 
 Nudge = tuple[str, str, str]
-log = logging.getLogger(__name__)
 
 
 class State:
@@ -64,7 +63,7 @@ async def _nudge(nudge: Nudge) -> None:
     try:
         await asyncio.wait_for(anudge(*nudge), NUDGE_PATIENCE)
     except TimeoutError:
-        log.warning("Watchers of %s could not be nudged: the broker does not answer.", nudge[0])
+        broker.complain("Watchers could not be nudged", TimeoutError("The broker does not answer."))
 
 
 async def _journal(caller: Caller) -> None:

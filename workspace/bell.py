@@ -1,6 +1,5 @@
 """The doorbell of the supervisor: rung when there is something to do, so that it need not poll."""
 
-import logging
 import time
 
 from redis.exceptions import RedisError
@@ -8,7 +7,6 @@ from redis.exceptions import RedisError
 from workspace import broker
 
 KEY = "trainyard:bell"
-log = logging.getLogger(__name__)
 
 
 def ring() -> None:
@@ -19,7 +17,7 @@ def ring() -> None:
             pipe.ltrim(KEY, 0, 0)
             pipe.execute()
     except RedisError as error:
-        log.warning("The bell could not be rung: %s", error)
+        broker.complain("The bell could not be rung", error)
 
 
 def wait(seconds: float) -> None:

@@ -1,5 +1,6 @@
 """The connection to the broker of code that has no event loop, kept for the whole process."""
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 LET_REST_SECONDS = 5.0
+COMPLAIN_EVERY_SECONDS = 60.0
 _hung_at = float("-inf")
+_complained_at: dict[str, float] = {}
+log = logging.getLogger(__name__)
 
 
 @cache
@@ -33,3 +37,11 @@ def asked() -> Iterator[Redis]:
     except RedisTimeoutError:
         _hung_at = time.monotonic()
         raise
+
+
+def complain(what: str, error: Exception) -> None:
+    """Log that something went without the broker, once in a while and not each time."""
+    now = time.monotonic()
+    if now - _complained_at.get(what, float("-inf")) >= COMPLAIN_EVERY_SECONDS:
+        _complained_at[what] = now
+        log.warning("%s: %s", what, error)

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 from django.test import AsyncClient, Client
+from pytest_django import Settings
 
-from runs import files
 from runs.files import file_of, files_of, logs_folder, outputs_of
 from runs.models import Process, ProcessGroup, Run
 from runs.processes import in_database
@@ -142,10 +142,8 @@ async def test_a_path_cannot_be_a_file_and_a_folder(group: ProcessGroup) -> None
     assert await outputs_held(group) == {"outputs/a": b"file", "outputs/d/e": b"file"}
 
 
-async def test_the_files_of_a_run_have_a_limit(
-    group: ProcessGroup, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(files, "MAX_RUN_BYTES", 10)
+async def test_the_files_of_a_run_have_a_limit(group: ProcessGroup, settings: Settings) -> None:
+    settings.TRAINYARD_RUN_MAX_BYTES = 10
     process = process_of(group)
     assert (await send_output(process, "outputs/a", b"12345678")).status_code == 200
     refused = await send_output(process, "outputs/b", b"12345678")

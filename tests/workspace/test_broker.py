@@ -31,6 +31,7 @@ def asked(tmp_path: Path, settings) -> Iterator[list[socket.socket]]:
     settings.REDIS_URL = f"unix://{tmp_path}/silent.sock"
     settings.BROKER_PATIENCE = {"socket_timeout": 0.05}
     broker.connection.cache_clear()
+    broker._complained_at.clear()
     yield calls
     broker.connection().close()
     broker.connection.cache_clear()
@@ -51,7 +52,7 @@ def test_a_broker_that_hangs_is_waited_for_once_and_then_left_alone(
     for _ in range(20):
         bell.ring()
     assert len(asked) == first
-    assert caplog.text.count("The bell could not be rung") == 21
+    assert caplog.text.count("The bell could not be rung") == 1
 
 
 def test_a_broker_that_hung_is_asked_again_after_a_rest(asked: list[socket.socket]) -> None:

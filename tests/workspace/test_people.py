@@ -263,3 +263,15 @@ def test_scopes_of_tokens_cover_those_below() -> None:
     assert Scope.ADMIN.covers(Scope.READ)
     assert Scope.WRITE.covers(Scope.WRITE)
     assert not Scope.READ.covers(Scope.WRITE)
+
+
+def test_pages_of_no_team_lead_back_to_the_team_that_was_looked_at_last(
+    client: Client, team: Team, alice: User
+) -> None:
+    other = make_team("zebra", admin=alice)
+    client.force_login(alice)
+    assert f"/t/{team.slug}/runs/" in client.get("/account/").content.decode()
+    client.get(f"/t/{other.slug}/members/")
+    page = client.get("/account/").content.decode()
+    assert f'href="/t/{other.slug}/models/"' in page
+    assert f'href="/t/{team.slug}/models/"' not in page
