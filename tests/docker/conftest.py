@@ -1,7 +1,8 @@
 """Real engines for the tests of this folder."""
 
+from tests.docker.docker_product import docker_product, one_docker_product
 from tests.docker.engine import engine
 from tests.docker.stage import yard
 from tests.docker.swarm import swarm
 
-__all__ = ["engine", "swarm", "yard"]
+__all__ = ["docker_product", "engine", "one_docker_product", "swarm", "yard"]
