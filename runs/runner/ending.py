@@ -31,7 +31,7 @@ def ending_of(status: int, spool: str, *, kernel_killed: bool) -> Ending:
         number = os.WTERMSIG(status)
         if number == signal.SIGKILL and kernel_killed:
             return Ending(KILLED, "the system killed it for want of memory", out_of_memory=True)
-        code, reason = 128 + number, f"was killed by signal {number} ({_name(number)})"
+        code, reason = 128 + number, f"was killed by signal {number} ({signal_name(number)})"
         may_be_memory = number == signal.SIGABRT
     else:
         code, reason = os.WEXITSTATUS(status), ""
@@ -53,7 +53,7 @@ def out_of_grace(grace_seconds: float) -> Ending:
     return Ending(KILLED, reason)
 
 
-def _name(number: int) -> str:
+def signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
     except ValueError:

@@ -20,6 +20,7 @@ from types import FrameType
 from typing import Any
 
 from runs.runner import procfs
+from runs.runner.ending import signal_name
 from runs.runner.folder import Folder, read_json
 
 LAUNCH, SERVE, RANK = "--launch", "--serve", "--rank"
@@ -28,13 +29,12 @@ FAILED = 1
 LOOK_SECONDS = 0.05
 CONNECT_SECONDS = 2.0
 SIOCGIFADDR, SIOCGIFNETMASK = 0x8915, 0x891B
-TAIL_BYTES = 16384
-ABORTED = re.compile(rb"MPI_ABORT was invoked on rank (\d+) in .{0,200}?errorcode (-?\d+)", re.S)
+TAIL_BYTES = 64 * 1024
+# What a rank says of its end, and what mpirun says where the rank could not.
+ENDED = re.compile(rb"^\[(rank \d+)\] \[trainyard\] ((?:ended|was killed|cannot) [^\n,]*)$", re.M)
 EXITED = re.compile(rb"Process name: \[[^\n]*,(\d+)\]\s+Exit code: +(\d+)")
-SIGNALLED = re.compile(rb"process rank (\d+) with PID \d+ on node \S+ exited on signal (\d+)")
-LOST = re.compile(
-    rb"lost communication with a remote daemon.{0,400}?Remote daemon: \S+ on node (\S+)", re.S
-)
+SIGNALLED = re.compile(rb"process (rank \d+) with PID \d+ on node \S+ exited on signal (\d+)")
+LOST = re.compile(rb"lost communication with .{0,400}?Remote daemon: +\S+ on node (\S+)", re.S)
 
 
 def command_of(folder: Folder, told: Mapping[str, Any]) -> list[str]:
@@ -103,15 +103,15 @@ def reason_in(spool: str) -> str:
     with open(spool, "rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
         tail = file.read()
-    if found := ABORTED.search(tail):
-        return f"rank {int(found[1])} called MPI_Abort with code {int(found[2])}"
+    if found := ENDED.search(tail):
+        return f"{_text(found[1])} {_text(found[2])}"
     if found := SIGNALLED.search(tail):
         number = int(found[2])
-        return f"rank {int(found[1])} was killed by signal {number} ({_signal_name(number)})"
+        return f"{_text(found[1])} was killed by signal {number} ({signal_name(number)})"
     if found := EXITED.search(tail):
         return f"rank {int(found[1])} ended with exit code {int(found[2])}"
     if found := LOST.search(tail):
-        return f"lost its connection to node {found[1].decode('utf-8', 'replace')}"
+        return f"lost its connection to node {_text(found[1])}"
     return ""
 
 
@@ -260,11 +260,8 @@ def _exit_code(status: int) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return "a real-time signal"
+def _text(words: bytes) -> str:
+    return words.decode("utf-8", "replace")
 
 
 def _say(text: str) -> None:

@@ -10,6 +10,7 @@ import sys
 import termios
 
 from runs.runner import program
+from runs.runner.ending import signal_name
 from runs.runner.folder import Folder, read_json
 
 HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGCHLD)
@@ -19,6 +20,7 @@ READ_BYTES = 65536
 # nothing waits is read as one piece, so that no line of another rank comes in between.
 PIECE_BYTES = 4096
 LONGEST_LINE = 256 * 1024
+TOLD = ", told to end"
 MPI_VARIABLES = ("OMPI_", "PMIX_", "PRTE_", "ORTE_", "OPAL_", "PMI_", "HFI_")
 
 
@@ -39,26 +41,44 @@ def run_rank(folder: Folder) -> int:
     try:
         child = program.start(command, variables, folder.work, spool)
     except program.CannotStart as problem:
-        with open(spool, "ab") as file:
-            file.write(f"[trainyard] cannot start {command[0]}: {problem}\n".encode())
+        _note(spool, f"cannot start {command[0]}: {problem}")
         echo.finish()
         return program.NOT_FOUND
-    status = _see_through(child, echo)
+    status, was_told = _see_through(child, echo)
+    if status:
+        _note(spool, f"{how(status)}{TOLD if was_told else ''}")
     echo.finish()
     return _end_alike(status)
 
 
-def _see_through(child: int, echo: Echo) -> int:
-    """Pass on signals and output until the program ends; gives its wait status."""
-    pause = SHORTEST_PAUSE
+def how(status: int) -> str:
+    """Say how a program ended, in the words that the launcher looks for."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        return f"was killed by signal {number} ({signal_name(number)})"
+    return f"ended with exit code {os.WEXITSTATUS(status)}"
+
+
+def _note(spool: str, text: str) -> None:
+    with open(spool, "ab") as file:
+        file.write(f"[trainyard] {text}\n".encode())
+
+
+def _see_through(child: int, echo: Echo) -> tuple[int, bool]:
+    """Pass on signals and output until the program ends.
+
+    Gives its wait status, and whether it was told to end before.
+    """
+    pause, was_told = SHORTEST_PAUSE, False
     while True:
         ended = program.reap()
         if child in ended:
             program.kill_all()
-            return ended[child]
+            return ended[child], was_told
         pause = SHORTEST_PAUSE if echo.step() else min(pause * PAUSE_GROWTH, LONGEST_PAUSE)
         got = signal.sigtimedwait(HANDLED, pause)
         if got and got.si_signo != signal.SIGCHLD:
+            was_told = True
             program.signal_group(child, signal.SIGTERM)
 
 
