@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -43,7 +43,7 @@ def reader() -> Reader:
 
 
 async def post(reader: Reader, content: Any, headers: dict[str, str] | None = None) -> int:
-    transport = httpx.ASGITransport(with_body_limit(reader))
+    transport = httpx.ASGITransport(cast("Any", with_body_limit(reader)))
     async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
         return (await client.post("/login/", content=content, headers=headers)).status_code
 
