@@ -44,19 +44,18 @@ class DockerProduct(Product):
 
     def left(self) -> list[str]:
         """Name all containers, networks and checkpoints on the engine that are this product's."""
-        ours = f"trainyard.installation={self.installation}"
+        ours: dict[str, Any] = {"label": f"trainyard.installation={self.installation}"}
         with self.engine.client() as client:
-            networks = client.networks.list(filters={"label": ours})
-            volumes = client.volumes.list(filters={"label": ours})
+            volumes = client.volumes.list(filters=ours)
             return [
-                *(one.name or "" for one in client.containers.list(True, filters={"label": ours})),
-                *(network.name or "" for network in networks),
+                *(one.name or "" for one in client.containers.list(all=True, filters=ours)),
+                *(one.name or "" for one in client.networks.list(filters=ours)),
                 *(volume.name for volume in volumes if "uv-cache" not in volume.name),
             ]
 
     def end(self) -> None:
         super().end()
-        ours = {"label": f"trainyard.installation={self.installation}"}
+        ours: dict[str, Any] = {"label": f"trainyard.installation={self.installation}"}
         with self.engine.client() as client:
             for container in client.containers.list(True, filters=ours):
                 container.remove(force=True, v=True)
