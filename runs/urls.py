@@ -2,12 +2,13 @@
 
 from django.urls import path
 
-from runs import views
+from runs import views, views_targets
 
 app_name = "runs"
 
 RUNS = "t/<slug:slug>/runs/"
 RUN = f"{RUNS}<int:number>/"
+TARGET = "t/<slug:slug>/targets/<slug:name>/"
 
 urlpatterns = [
     path(RUNS, views.run_list, name="list"),
@@ -20,4 +21,6 @@ urlpatterns = [
     path(f"{RUN}timeline/", views.run_timeline, name="timeline"),
     path(f"{RUN}head/", views.run_head, name="head"),
     path(f"{RUN}cancel/", views.cancel, name="cancel"),
+    path(TARGET, views_targets.target, name="target"),
+    path(f"{TARGET}live/", views_targets.target_live, name="target_live"),
 ]

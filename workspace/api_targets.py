@@ -14,7 +14,7 @@ from workspace.models import ComputeTarget, Role, TargetGrant, TargetKind, Team
 from workspace.pools import pool_problem
 from workspace.requests import ApiRequest
 from workspace.selectors import own_target, sharers_of, target_for, targets_for, team_for
-from workspace.target_states import TargetState, look_at, target_state
+from workspace.target_states import TargetState, target_state, target_states
 from workspace.targets import (
     add_target,
     delete_target,
@@ -167,9 +167,7 @@ HOW_IT_IS_REACHED = ("address", "tls_ca", "tls_cert", "registry", "registry_user
 def list_targets(request: ApiRequest, slug: str) -> list[dict[str, Any]]:
     """List the team's own targets and those that it was granted."""
     team = team_for(request.auth, slug)
-    targets = list(targets_for(team))
-    look_at(targets)
-    return [_shown(target_state(target), team) for target in targets]
+    return [_shown(state, team) for state in target_states(targets_for(team))]
 
 
 @router.post(

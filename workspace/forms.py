@@ -1,4 +1,4 @@
-"""The forms of accounts, teams and compute targets. What they may hold, the services decide."""
+"""The forms of accounts and teams. What they may hold, the services decide."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from django import forms
 from django.contrib.auth.forms import UsernameField
 
 from workspace.errors import DomainError
-from workspace.models import MEBIBYTE, Role, Scope, TargetKind, Team
+from workspace.models import MEBIBYTE, Role, Scope, Team
 
 PASSWORD_MAX_LENGTH = 4096
 
@@ -129,24 +129,3 @@ class TeamSettingsForm(Form):
             "snapshot_max_bytes": self.cleaned_data["snapshot_max_mib"] * MEBIBYTE,
             "snapshot_max_files": self.cleaned_data["snapshot_max_files"],
         }
-
-
-class TargetForm(Form):
-    """What may be changed on a compute target."""
-
-    max_processes = forms.IntegerField(
-        label="Processes at most", min_value=1, max_value=10_000, initial=64
-    )
-    allow_shared = forms.BooleanField(
-        label="Allow several users",
-        required=False,
-        help_text="A local target runs code on the server itself, without a container: whoever may"
-        " submit runs can then read everything that the server can read, the other users' code"
-        " and models included. Turn it on only among people who trust each other.",
-    )
-
-
-class NewTargetForm(TargetForm):
-    name = forms.CharField(max_length=32, help_text="Small letters, digits and hyphens.")
-    kind = forms.ChoiceField(choices=TargetKind.choices, initial=TargetKind.LOCAL.value)
-    field_order = ("name", "kind", "max_processes", "allow_shared")

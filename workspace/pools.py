@@ -1,12 +1,19 @@
 """Which machines a target stands for, learned from its engine and kept as its `pool`."""
 
 from functools import partial
+from pathlib import Path
 
+from django.conf import settings
+
+from workspace.compute.access import TargetAccess
 from workspace.compute.base import BackendError
 from workspace.compute.docker_identity import pool_of
 from workspace.compute.registry import access_to
 from workspace.models import ComputeTarget, TargetKind
 from workspace.patience import answer, ask
+from workspace.target_addresses import USUAL_SOCKET
+
+A_MOMENT_SECONDS = 1.0
 
 
 def settle_pool(target: ComputeTarget) -> None:
@@ -36,3 +43,15 @@ def pool_problem(target: ComputeTarget) -> str:
     except BackendError as error:
         return f"The compute target {target.name} has not been reached yet: {error}"
     return ""
+
+
+def engine_here() -> str:
+    """Give the address of the engine at this machine's usual socket, if one answers there."""
+    if not Path(USUAL_SOCKET.removeprefix("unix://")).is_socket():
+        return ""
+    access = TargetAccess(home=str(settings.TRAINYARD_HOME), address=USUAL_SOCKET)
+    try:
+        answer(ask(partial(pool_of, access, is_swarm=False)), A_MOMENT_SECONDS)
+    except BackendError:
+        return ""
+    return USUAL_SOCKET

@@ -73,6 +73,14 @@ def target_state(target: ComputeTarget) -> TargetState:
     return TargetState(target, nodes, trouble)
 
 
+def target_states(targets: Iterable[ComputeTarget]) -> list[TargetState]:
+    """Give the states of several targets, asking those not seen lately all at once."""
+    listed = list(targets)
+    seen = {target.pk: _recall(target) for target in listed}
+    look_at(t for t in listed if not (sight := seen[t.pk]) or not sight.is_fresh)
+    return [target_state(target) for target in listed]
+
+
 def nodes_of(target: ComputeTarget) -> tuple[Node, ...]:
     """Give the nodes of a target as seen a moment ago. Raises BackendError, and that soon."""
     if target.kind == TargetKind.LOCAL:

@@ -2,10 +2,11 @@
 
 from django.urls import path
 
-from workspace import views_account, views_compute, views_team
+from workspace import views_account, views_compute, views_targets, views_team
 
 app_name = "workspace"
 team = "t/<slug:slug>/"
+target = team + "targets/<slug:name>/"
 urlpatterns = [
     path("", views_account.home, name="home"),
     path("login/", views_account.log_in, name="login"),
@@ -27,12 +28,16 @@ urlpatterns = [
     ),
     path(team + "settings/", views_team.settings, name="settings"),
     path(team + "audit/", views_team.audit_log, name="audit"),
-    path(team + "targets/", views_compute.targets, name="targets"),
-    path(team + "new-target/", views_compute.target_new, name="target_new"),
-    path(team + "targets/<slug:name>/", views_compute.target, name="target"),
-    path(team + "targets/<slug:name>/pause/", views_compute.target_pause, name="target_pause"),
-    path(team + "targets/<slug:name>/resume/", views_compute.target_resume, name="target_resume"),
-    path(team + "targets/<slug:name>/delete/", views_compute.target_delete, name="target_delete"),
+    path(team + "targets/", views_targets.targets, name="targets"),
+    path(team + "new-target/", views_targets.target_new, name="target_new"),
+    path(team + "new-target/this-engine/", views_targets.use_this_engine, name="use_this_engine"),
+    path(target + "settings/", views_targets.target_settings, name="target_settings"),
+    path(target + "access/", views_targets.target_access, name="target_access"),
+    path(target + "access/<slug:to>/revoke/", views_targets.revoke, name="target_revoke"),
+    path(target + "test/", views_targets.target_test, name="target_test"),
+    path(target + "test/steps/", views_targets.trial_steps, name="trial_steps"),
+    path(target + "set/<slug:state>/", views_targets.target_set, name="target_set"),
+    path(target + "delete/", views_targets.target_delete, name="target_delete"),
     path(team + "environments/", views_compute.environment_list, name="environments"),
     path(
         team + "environments/remove-unused/",

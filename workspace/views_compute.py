@@ -1,105 +1,18 @@
-"""Pages of a team's compute targets and environments."""
+"""Pages of the environments that a team's runs and services use."""
 
 from django.contrib import messages
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_POST, require_safe
 
 from workspace import environments
-from workspace.errors import Conflict, DomainError, Invalid, NotFound
-from workspace.forms import NewTargetForm, TargetForm, add_errors
-from workspace.models import Environment, EnvironmentState, Role, TargetKind, Team
+from workspace.errors import DomainError, NotFound
+from workspace.models import Environment, EnvironmentState, Role, Team
 from workspace.requests import SignedInRequest
-from workspace.selectors import environments_of, own_target, target_for, targets_for, team_for
+from workspace.selectors import environments_of, team_for
 from workspace.services import audit
 from workspace.streaming import pieces_of, streamed
-from workspace.target_states import target_state
-from workspace.targets import add_target, delete_target, update_target
-
-
-@require_safe
-def targets(request: SignedInRequest, slug: str) -> HttpResponse:
-    team = team_for(request.user, slug)
-    return render(
-        request,
-        "workspace/targets.html",
-        {"targets": [target_state(target) for target in targets_for(team)]},
-    )
-
-
-@require_http_methods(["GET", "HEAD", "POST"])
-def target_new(request: SignedInRequest, slug: str) -> HttpResponse:
-    team = team_for(request.user, slug, Role.ADMIN)
-    form = NewTargetForm(request.POST or None)
-    if request.method == "POST" and form.is_valid():
-        fields = {**form.cleaned_data, "kind": TargetKind(form.cleaned_data["kind"])}
-        try:
-            target = add_target(team=team, by=request.user, **fields)
-        except (Invalid, Conflict) as error:
-            add_errors(form, error)
-        else:
-            messages.success(request, f"The compute target {target.name} is made.")
-            return redirect("workspace:targets", slug)
-    return render(
-        request,
-        "workspace/target_new.html",
-        {"form": form},
-        status=422 if form.is_bound else 200,
-    )
-
-
-@require_http_methods(["GET", "HEAD", "POST"])
-def target(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
-    """Show a target; its admins change what it allows."""
-    if request.method == "POST":
-        found = own_target(team_for(request.user, slug, Role.ADMIN), name)
-    else:
-        found = target_for(team_for(request.user, slug), name)
-    form = TargetForm(
-        request.POST or None,
-        initial={"max_processes": found.max_processes, "allow_shared": found.allow_shared},
-    )
-    if request.method == "POST" and form.is_valid():
-        try:
-            update_target(target=found, by=request.user, **form.cleaned_data)
-        except Invalid as invalid:
-            add_errors(form, invalid)
-        else:
-            messages.success(request, f"{found.name} is saved.")
-            return redirect("workspace:target", slug, name)
-    return render(
-        request,
-        "workspace/target.html",
-        {"state": target_state(found), "form": form},
-        status=422 if form.is_bound else 200,
-    )
-
-
-@require_POST
-def target_pause(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
-    return _set_paused(request, slug, name, is_paused=True)
-
-
-@require_POST
-def target_resume(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
-    return _set_paused(request, slug, name, is_paused=False)
-
-
-def _set_paused(request: SignedInRequest, slug: str, name: str, *, is_paused: bool) -> HttpResponse:
-    found = own_target(team_for(request.user, slug, Role.ADMIN), name)
-    update_target(target=found, by=request.user, is_paused=is_paused)
-    done = "paused: nothing new starts on it" if is_paused else "in use again"
-    messages.success(request, f"{name} is {done}.")
-    return redirect("workspace:target", slug, name)
-
-
-@require_POST
-def target_delete(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
-    found = own_target(team_for(request.user, slug, Role.ADMIN), name)
-    delete_target(target=found, by=request.user)
-    messages.success(request, f"The compute target {name} is deleted.")
-    return redirect("workspace:targets", slug)
 
 
 @require_safe

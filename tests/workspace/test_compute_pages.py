@@ -1,4 +1,4 @@
-"""The pages of compute targets and environments."""
+"""The pages of environments."""
 
 from pathlib import Path
 
@@ -7,68 +7,14 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from tests.factories import make_environment, make_group, make_run, make_target
-from workspace.compute.base import Node
-from workspace.models import ComputeTarget, Environment, EnvironmentState, Team
-
-
-class OneNode:
-    def check(self) -> list[Node]:
-        return [Node("machine-7", 8, 10**9)]
-
-
-@pytest.fixture(autouse=True)
-def one_node(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workspace.target_states.backend_for", lambda target: OneNode())
+from tests.factories import make_environment, make_group, make_run
+from workspace.models import Environment, EnvironmentState, Team
 
 
 @pytest.fixture
 def admin(client: Client, alice: User) -> Client:
     client.force_login(alice)
     return client
-
-
-def test_members_see_the_targets_and_their_nodes(client: Client, vera: User, team: Team) -> None:
-    make_target(team)
-    client.force_login(vera)
-    page = client.get("/t/default/targets/").text
-    assert "machine-7" in page
-    assert "New target" not in page
-    page = client.get("/t/default/targets/local/").text
-    assert "Processes at most" in page
-    assert "Save" not in page
-
-
-def test_an_admin_makes_pauses_resumes_and_deletes_a_target(admin: Client) -> None:
-    form = {"name": "second", "kind": "local", "max_processes": 4}
-    assert admin.post("/t/default/new-target/", form).status_code == 302
-    at = "/t/default/targets/second/"
-    admin.post(f"{at}pause/")
-    assert 'data-state="paused"' in admin.get(at).text
-    admin.post(f"{at}resume/")
-    assert 'data-state="paused"' not in admin.get(at).text
-    admin.post(f"{at}delete/")
-    assert admin.get(at).status_code == 404
-
-
-def test_a_taken_name_is_told_beside_its_field(admin: Client, team: Team) -> None:
-    make_target(team, "second")
-    page = admin.post(
-        "/t/default/new-target/", {"name": "second", "kind": "local", "max_processes": 4}
-    )
-    assert page.status_code == 422
-    assert "already has a compute target" in page.text
-
-
-def test_an_admin_allows_several_users_on_a_local_target(
-    admin: Client, bob: User, team: Team
-) -> None:
-    make_target(team, allow_shared=False)
-    at = "/t/default/targets/local/"
-    assert "more than one user" in admin.get(at).text
-    admin.post(at, {"max_processes": 4, "allow_shared": "on"})
-    assert "more than one user" not in admin.get(at).text
-    assert ComputeTarget.objects.get().max_processes == 4
 
 
 def test_a_team_sees_the_environments_it_used(admin: Client, team: Team) -> None:

@@ -76,9 +76,7 @@ class Reaching:
                 socket.create_connection((host, port), PATIENCE_SECONDS) as plain,
                 context.wrap_socket(plain, server_hostname=host) as secured,
             ):
-                # With TLS 1.3 an engine that refuses our certificate says so only to what follows.
-                secured.sendall(f"GET /_ping HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
-                secured.recv(1)
+                self._hear_verdict(secured, host)
                 return f"{secured.version()}, and both sides trust each other."
         except ssl.SSLError as error:
             raise _tls_trouble(error, host) from error
@@ -88,6 +86,14 @@ class Reaching:
                 "Does the engine use TLS on this port?",
                 is_final=True,
             ) from error
+
+    def _hear_verdict(self, secured: ssl.SSLSocket, host: str) -> None:
+        """Ask something: with TLS 1.3 only the answer tells whether our certificate will do."""
+        try:
+            secured.sendall(f"GET /_ping HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            secured.recv(1)
+        except (ssl.SSLEOFError, ConnectionError) as error:
+            raise (_refused() if self._access.tls_cert else _asked_for()) from error
 
     def _find_socket(self) -> str:
         path = self._parts.path
@@ -156,11 +162,9 @@ def _tls_trouble(error: ssl.SSLError, host: str) -> Failed:
         said = "What listens there does not speak TLS."
         remedy = "Start the engine with --tlsverify, or compare the port: 2376 is usual with TLS."
     elif "certificate required" in words or "handshake failure" in words:
-        said = "The engine asks for a client certificate, and the target has none."
-        remedy = "Give a client certificate and its key, signed by the authority it trusts."
+        return _asked_for()
     elif "unknown ca" in words or "bad certificate" in words or "certificate unknown" in words:
-        said = "The engine does not accept our client certificate: its authority is another."
-        remedy = "Give one that is signed by the authority the engine was started with."
+        return _refused()
     elif "expired" in words:
         said = "The engine says that our client certificate has expired."
         remedy = "Make a new one and give it on the target's settings."
@@ -168,3 +172,19 @@ def _tls_trouble(error: ssl.SSLError, host: str) -> Failed:
         said = f"The handshake failed: {error.reason or error}."
         remedy = "Compare the certificates on both sides."
     return Failed(said, remedy, is_final=True)
+
+
+def _asked_for() -> Failed:
+    return Failed(
+        "The engine asks for a client certificate, and the target has none.",
+        "Give a client certificate and its key, signed by the authority it trusts.",
+        is_final=True,
+    )
+
+
+def _refused() -> Failed:
+    return Failed(
+        "The engine does not accept our client certificate.",
+        "Give one that is signed by the authority the engine was started with.",
+        is_final=True,
+    )

@@ -45,6 +45,12 @@ STATES: dict[str, tuple[str, str]] = {
     "building": ("busy", "package"),
     "paused": ("warn", "pause"),
     "open": ("good", "check"),
+    "draining": ("warn", "inbox"),
+    "off": ("warn", "pause"),
+    "unreachable": ("bad", "alert"),
+    # steps of a trial
+    "ok": ("good", "check"),
+    "skipped": ("calm", "slash"),
     "expired": ("calm", "slash"),
     "revoked": ("calm", "slash"),
 }
