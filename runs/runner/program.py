@@ -13,6 +13,7 @@ from runs.runner import procfs
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
 NOT_FOUND = 127
 CLEAN_UP_SECONDS = 10.0
 _libc = ctypes.CDLL(None)
@@ -25,6 +26,11 @@ class CannotStart(Exception):
 def adopt_orphans() -> None:
     """Become the parent of every descendant whose own parent ends."""
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def renounce_privileges() -> None:
+    """Have no program below gain rights that this process has not, by whatever it executes."""
+    _libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
 def end_with_parent() -> None:

@@ -34,6 +34,7 @@ BRIDGE, HOST, NETWORK = "trainyard-swarm", "10.214.0.1", "10.214.0.0/24"
 REGISTRY = f"{HOST}:5000"
 BASE_REFERENCE = f"{REGISTRY}/base:latest"
 START_SECONDS = 60
+HEARTBEAT_NANOSECONDS = 2_000_000_000
 GPU_UUIDS = ("a", "b")
 FORWARDING = (
     ("filter", "FORWARD", "-i", BRIDGE, "-j", "ACCEPT"),
@@ -102,6 +103,19 @@ class Swarm:
         with self.manager.engine.client() as client:
             states = [node.attrs["Status"]["State"] for node in client.nodes.list()]
         return states == ["ready"] * len(self.nodes)
+
+    @contextmanager
+    def availability(self, name: str, wanted: str) -> Iterator[None]:
+        """Set a node's availability for a while."""
+        with self.manager.engine.client() as client:
+            (node,) = client.nodes.list(filters={"name": name})
+            before = dict(node.attrs["Spec"])
+            node.update({**before, "Availability": wanted})
+            try:
+                yield
+            finally:
+                node.reload()
+                node.update(before)
 
     def left_of(self, label: str) -> list[str]:
         """Name everything that carries a label, on any node."""
@@ -185,12 +199,12 @@ def _start_engine(node: SwarmNode) -> None:
     node.folder.mkdir(parents=True, exist_ok=True)
     enter = ("ip", "netns", "exec", node.namespace, "unshare", "--uts", "sh", "-ec", ENTER, "sh")
     resources = [f"--node-generic-resource=GPU={uuid}" for uuid in node.gpus()]
-    start_dockerd(node.folder, *resources, prefix=(*enter, node.name, _control_groups()))
+    start_dockerd(node.folder, *resources, prefix=(*enter, node.name, control_groups()))
     log = node.folder / "log"
     wait_for(node.engine.answers, f"an answer of {node.name}'s dockerd ({log})", START_SECONDS)
 
 
-def _control_groups() -> str:
+def control_groups() -> str:
     """Give the mounts of this machine's control groups, one a line."""
     mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
     return "".join(
@@ -203,7 +217,9 @@ def _control_groups() -> str:
 def _join(swarm: Swarm) -> None:
     with swarm.manager.engine.client() as client:
         client.swarm.init(
-            advertise_addr=swarm.manager.address, listen_addr=f"{swarm.manager.address}:2377"
+            advertise_addr=swarm.manager.address,
+            listen_addr=f"{swarm.manager.address}:2377",
+            dispatcher_heartbeat_period=HEARTBEAT_NANOSECONDS,
         )
         token = client.swarm.attrs["JoinTokens"]["Worker"]
     for node in swarm.nodes[1:]:

@@ -1,23 +1,39 @@
 """The swarm target on a real two-node swarm: what it starts, shows, ends, and leaves behind."""
 
+import json
 from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from docker.types import Resources
 
 from tests.docker.plain_image import plain_image
 from tests.docker.swarm import HOST, Swarm
 from tests.runner.web import FakeWeb, Told, spec
 from tests.waiting import wait_for
 from workspace.compute.access import TargetAccess
-from workspace.compute.base import GroupPlan, ProcessPlan, Sighting
+from workspace.compute.base import (
+    BackendError,
+    GroupPlan,
+    ProcessPlan,
+    Sighting,
+    SightingState,
+    Unreachable,
+)
 from workspace.compute.swarm import SwarmBackend
 
 pytestmark = pytest.mark.docker
 NODES = ("node-1", "node-2")
 START_SECONDS = 60.0
+
+
+def token_of(group: str, index: int) -> str:
+    return f"token-{group}-{index}"
 
 
 class Stage:
@@ -43,15 +59,16 @@ class Stage:
         nodes = details.pop("nodes", NODES)
         processes = []
         for index, script in enumerate(scripts):
-            token = f"{group}-worker-{index}"
-            self.web.expect(token, spec=spec(["python", "-c", script]))
+            token = token_of(group, index)
+            names = [f"worker-{number}" for number in range(len(scripts))]
+            self.web.expect(token, spec=spec(["python", "-c", script], peers=names))
             variables = {"TRAINYARD_URL": self.web.url, "TRAINYARD_PROCESS_TOKEN": token}
             given = {"ports": 1, "node": nodes[index % len(nodes)], **details}
             processes.append(ProcessPlan("worker", index, variables, **given))
         return GroupPlan(group, image, tuple(processes))
 
     def told(self, index: int, group: str = "") -> Told:
-        return self.web.told[f"{group or self.group}-worker-{index}"]
+        return self.web.told[token_of(group or self.group, index)]
 
     def start(self, *scripts: str, **details: Any) -> GroupPlan:
         plan = self.plan(*scripts, **details)
@@ -74,6 +91,32 @@ class Stage:
         ]
         return [one.log.decode() for one in told]
 
+    def ended(self, index: int) -> Sighting | None:
+        one = self.seen()[f"worker-{index}"]
+        return None if one.state == SightingState.ALIVE else one
+
+    def waits(self, index: int) -> str:
+        one = self.seen()[f"worker-{index}"]
+        return one.reason if one.state == SightingState.ALIVE else ""
+
+    def service(self, index: int) -> dict[str, Any]:
+        """Give what the swarm was asked to run as a worker."""
+        name = f"ty-{self.access.installation}-{self.group}-worker-{index}"
+        with self.swarm.manager.engine.client() as client:
+            asked: dict[str, Any] = client.services.get(name).attrs["Spec"]
+            return asked
+
+    def address_of(self, group: str) -> str:
+        """Give the address of the first worker in its group's network."""
+        with self.swarm.manager.engine.client() as client:
+            by_label = {"label": [f"trainyard.group={group}"]}
+            (task,) = client.api.tasks(filters=by_label)
+            address: str = task["NetworksAttachments"][0]["Addresses"][0].partition("/")[0]
+            return address
+
+    def left_of_kind(self, kind: str) -> list[str]:
+        return [one for one in self.left() if one.startswith(kind)]
+
     def left(self) -> list[str]:
         return self.swarm.left_of(f"trainyard.installation={self.access.installation}")
 
@@ -83,15 +126,24 @@ def image(swarm: Swarm) -> str:
     return plain_image(swarm)
 
 
+@pytest.fixture(scope="module")
+def webs(swarm: Swarm) -> Iterator[list[FakeWeb]]:
+    """Keep the webs of all tests until their runners are gone, for which a swarm takes a while."""
+    opened: list[FakeWeb] = []
+    yield opened
+    wait_for(lambda: not swarm.left_of("trainyard.group"), "nothing to be left on the swarm", 60)
+    for web in opened:
+        web.close()
+
+
 @pytest.fixture
-def stage(swarm: Swarm, image: str, home: Path) -> Iterator[Stage]:
-    web = FakeWeb(host=HOST)
-    made = Stage(swarm, web, image, home)
+def stage(swarm: Swarm, image: str, home: Path, webs: list[FakeWeb]) -> Iterator[Stage]:
+    webs.append(FakeWeb(host=HOST))
+    made = Stage(swarm, webs[-1], image, home)
     yield made
     for group in made.groups:
         made.backend.remove(group)
-    web.close()
-    wait_for(lambda: not (made.left()), "nothing to be left on the swarm", 30)
+    made.backend.close()
 
 
 def test_both_nodes_are_shown_with_what_they_have(stage: Stage) -> None:
@@ -138,3 +190,239 @@ def test_workers_on_two_nodes_reach_each_other_by_name(stage: Stage) -> None:
         "worker-0": "node-1",
         "worker-1": "node-2",
     }
+
+
+FACTS = """
+import json, os, pathlib
+status = dict(
+    line.split(":\\t", 1) for line in pathlib.Path("/proc/self/status").read_text().splitlines()
+    if ":\\t" in line
+)
+memory = pathlib.Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")
+cpu = pathlib.Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
+pids = pathlib.Path("/sys/fs/cgroup/pids/pids.max")
+shm = os.statvfs("/dev/shm")
+pathlib.Path("/trainyard/checkpoints/state").write_text("kept")
+print(json.dumps({
+    "uid": os.getuid(), "capabilities": int(status["CapBnd"], 16),
+    "no_new_privileges": status["NoNewPrivs"],
+    "memory": int(memory.read_text()), "cpu": int(cpu.read_text()), "pids": pids.read_text(),
+    "shm": shm.f_blocks * shm.f_frsize, "home": os.environ["HOME"],
+    "settings": oct(os.stat("/trainyard/process/runner.json").st_mode),
+    "visible": os.environ["NVIDIA_VISIBLE_DEVICES"], "cuda": os.environ["CUDA_VISIBLE_DEVICES"],
+}))
+"""
+MEBIBYTE = 1024**2
+
+
+def test_a_process_has_its_share_and_no_privileges(stage: Stage) -> None:
+    share = {"cpus": 0.5, "memory_bytes": 100 * MEBIBYTE, "shm_bytes": 32 * MEBIBYTE}
+    stage.start(FACTS, **share)
+    facts = json.loads(stage.wait_for_end(0)[0])
+    assert facts == {
+        "uid": 10001,
+        "capabilities": 0,
+        "no_new_privileges": "1",
+        "memory": (100 + 64) * MEBIBYTE,
+        "cpu": 50_000,
+        "pids": "4096\n",
+        "shm": 32 * MEBIBYTE,
+        "home": "/trainyard/home",
+        "settings": "0o100400",
+        "visible": "void",
+        "cuda": "",
+    }
+
+
+def test_a_process_sees_the_gpus_it_was_given_and_the_swarm_is_told_its_share(
+    stage: Stage,
+) -> None:
+    plan = stage.start(FACTS, gpus=("GPU-node-1-b",), cpus=0.25, memory_bytes=100 * MEBIBYTE)
+    facts = json.loads(stage.wait_for_end(0)[0])
+    assert facts["visible"] == facts["cuda"] == "GPU-node-1-b"
+    service = stage.service(0)
+    assert service["TaskTemplate"]["Resources"]["Reservations"] == {
+        "NanoCPUs": 250_000_000,
+        "MemoryBytes": (100 + 64) * MEBIBYTE,
+    }
+    token = plan.processes[0].environment["TRAINYARD_PROCESS_TOKEN"]
+    assert token not in json.dumps(service)
+
+
+def test_a_gpu_that_another_service_of_the_swarm_reserves_is_not_offered(stage: Stage) -> None:
+    with stage.swarm.manager.engine.client() as client:
+        other = client.services.create(
+            stage.image,
+            command=["python3", "-c", "import time; time.sleep(600)"],
+            constraints=["node.hostname==node-2"],
+            resources=Resources(generic_resources={"GPU": 1}),
+            networks=[],
+        )
+        try:
+            wait_for(lambda: _gpus_offered(stage) == 3, "a GPU to be taken", 30)
+        finally:
+            other.remove()
+    wait_for(lambda: _gpus_offered(stage) == 4, "the GPU to be free again", 30)
+
+
+def _gpus_offered(stage: Stage) -> int:
+    return sum(len(node.gpus) for node in stage.backend.check())
+
+
+SLEEPS = "import time; print('up', flush=True); time.sleep(600)"
+
+
+LISTENS = """
+import socket
+server = socket.create_server(("0.0.0.0", 2222))
+print("up", flush=True)
+while True:
+    caller, _ = server.accept()
+    caller.sendall(b"found")
+"""
+CALLS = """
+import socket
+for host in ("worker-0", {address!r}):
+    try:
+        with socket.create_connection((host, 2222), timeout=3) as peer:
+            print(peer.recv(5).decode(), flush=True)
+    except OSError:
+        print("nobody", flush=True)
+"""
+
+
+def test_groups_do_not_reach_each_other(stage: Stage) -> None:
+    stage.start(LISTENS, group="run-2-1", nodes=("node-2",))
+    wait_for(lambda: stage.told(0, "run-2-1").log, "the other group to listen", START_SECONDS)
+    stage.start(SLEEPS, CALLS.format(address=stage.address_of("run-2-1")), nodes=("node-2",))
+    assert stage.wait_for_end(1) == ["nobody\nnobody\n"]
+
+
+def test_a_stop_and_its_grace_reach_a_program_that_ignores_it(stage: Stage) -> None:
+    stage.start(f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEPS}")
+    told = stage.told(0)
+    wait_for(lambda: told.log, "the program to run", START_SECONDS)
+    told.spec["grace_seconds"] = 1
+    told.stop = True
+    stage.backend.stop(stage.group, timedelta(seconds=1))
+    wait_for(lambda: told.collected, "the end of the program", START_SECONDS)
+    assert told.ending
+    assert told.ending["exit_code"] == 137
+    assert "1 s" in told.ending["reason"]
+
+
+def test_killing_leaves_no_process_and_removing_leaves_nothing(stage: Stage) -> None:
+    stage.start(SLEEPS, SLEEPS)
+    wait_for(lambda: all(stage.told(n).log for n in (0, 1)), "both to run", START_SECONDS)
+    stage.backend.kill(stage.group)
+    stage.backend.kill(stage.group)
+    assert stage.backend.observe(stage.group) == []
+    wait_for(lambda: not stage.left_of_kind("container"), "the end of all containers", 30)
+    stage.backend.remove(stage.group)
+    stage.backend.remove(stage.group)
+    wait_for(lambda: not stage.left(), "nothing to be left", 30)
+
+
+def test_a_container_that_is_killed_shows_how_it_ended(stage: Stage) -> None:
+    stage.start(SLEEPS, nodes=("node-2",))
+    wait_for(lambda: stage.told(0).log, "the program to run", START_SECONDS)
+    with stage.swarm.nodes[1].engine.client() as client:
+        (container,) = client.containers.list(filters={"label": f"trainyard.group={stage.group}"})
+        container.kill()
+    ended = wait_for(lambda: stage.ended(0), "the end of the container to show", 30)
+    assert ended.state == SightingState.EXITED
+    assert ended.exit_code == 137
+    assert ended.node == "node-2"
+    assert "exit code 137" in ended.reason
+
+
+def test_an_image_that_a_node_lacks_is_told_with_the_way_out(stage: Stage) -> None:
+    missing = f"{stage.swarm.registry}/plain@sha256:{'0' * 64}"
+    stage.start(SLEEPS, image=missing)
+    ended = wait_for(lambda: stage.ended(0), "the refusal to show", 60)
+    assert ended.state == SightingState.GONE
+    assert "its image is not there on node-1" in ended.reason
+    assert "registry" in ended.reason
+    with pytest.raises(BackendError, match="trainyard-tests/none is not there"):
+        stage.start(SLEEPS, image="trainyard-tests/none", group="run-2-1")
+
+
+def test_an_image_without_a_registry_serves_on_the_nodes_that_have_it(stage: Stage) -> None:
+    with stage.swarm.manager.engine.client() as client:
+        client.images.get(stage.image).tag("trainyard-tests/here", "1")
+    stage.start("print('ran')", image="trainyard-tests/here:1")
+    assert stage.wait_for_end(0) == ["ran\n"]
+
+
+def test_a_share_that_no_node_has_free_is_waited_for_with_the_swarms_own_words(
+    stage: Stage,
+) -> None:
+    stage.start(SLEEPS, cpus=900.0)
+    waiting = wait_for(lambda: stage.waits(0), "the swarm to say why", 30)
+    assert "insufficient resources" in waiting
+
+
+def test_a_gang_is_not_started_in_part(stage: Stage) -> None:
+    with pytest.raises(BackendError, match="given node node-9, which is not in the swarm"):
+        stage.start(SLEEPS, SLEEPS, nodes=("node-1", "node-9"))
+    assert stage.left() == []
+
+
+def test_a_drained_node_is_shown_and_gets_nothing(stage: Stage) -> None:
+    with stage.swarm.availability("node-2", "drain"):
+        drained = {node.name: node for node in stage.backend.check()}["node-2"]
+        assert not drained.healthy
+        assert drained.message == "The swarm's admin set the node's availability to drain."
+        with pytest.raises(BackendError, match=r"was given node node-2\. The swarm's admin"):
+            stage.start(SLEEPS, nodes=("node-2",))
+    assert stage.left() == []
+
+
+def test_a_target_may_be_held_to_some_nodes(stage: Stage) -> None:
+    with closing(SwarmBackend(replace(stage.access, nodes=("node-2",)))) as held:
+        assert [node.name for node in held.check()] == ["node-2"]
+        held.start(stage.plan(SLEEPS, node=""))
+    wait_for(lambda: stage.told(0).log, "the program to run", START_SECONDS)
+    assert stage.seen()["worker-0"].node == "node-2"
+
+
+def test_an_engine_that_manages_no_swarm_says_so(stage: Stage) -> None:
+    address = stage.swarm.nodes[1].engine.address
+    with (
+        closing(SwarmBackend(replace(stage.access, address=address))) as worker,
+        pytest.raises(BackendError, match="This node is not a swarm manager"),
+    ):
+        worker.check()
+    nowhere = replace(stage.access, address="tcp://127.0.0.1:1")
+    with pytest.raises(Unreachable, match="does not answer"):
+        SwarmBackend(nowhere).check()
+
+
+def test_a_web_that_other_machines_cannot_reach_is_refused(stage: Stage) -> None:
+    plan = stage.plan(SLEEPS)
+    variables = {**plan.processes[0].environment, "TRAINYARD_URL": "http://127.0.0.1:8000"}
+    process = replace(plan.processes[0], environment=variables)
+    with pytest.raises(BackendError, match=r"cannot reach this server at http://127\.0\.0\.1:8000"):
+        stage.backend.start(replace(plan, processes=(process,)))
+    assert stage.left() == []
+
+
+def test_a_node_that_is_cut_off_is_told_and_nothing_is_left_when_it_is_back(stage: Stage) -> None:
+    stage.start(SLEEPS, SLEEPS)
+    wait_for(lambda: all(stage.told(n).log for n in (0, 1)), "both to run", START_SECONDS)
+    lost = stage.swarm.nodes[1]
+    lost.cut()
+    try:
+        ended = wait_for(lambda: stage.ended(1), "the loss to show", 60)
+        assert ended.state == SightingState.GONE
+        assert "its node node-2 is down" in ended.reason
+        assert stage.seen()["worker-0"].state == SightingState.ALIVE
+        assert {node.name: node.healthy for node in stage.backend.check()} == {
+            "node-1": True,
+            "node-2": False,
+        }
+        stage.backend.remove(stage.group)
+    finally:
+        lost.restore()
+    wait_for(stage.swarm.is_whole, "the node to be back", 60)
+    wait_for(lambda: not stage.left(), "nothing to be left", 60)

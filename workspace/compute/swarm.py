@@ -51,6 +51,9 @@ class SwarmBackend:
         self._engine = Engine(access)
         self._images = EngineImages(access)
 
+    def close(self) -> None:
+        self._engine.close()
+
     def check(self) -> Sequence[Node]:
         with self._asked("The nodes of the swarm cannot be listed") as client:
             listed = client.api.nodes()
@@ -149,7 +152,6 @@ class SwarmBackend:
                     network=network,
                     settings=self._secret(client, plan.id, process),
                     configs=configs,
-                    api=tuple(int(part) for part in client.api.api_version.split(".")),
                 )
             )
 

@@ -33,7 +33,6 @@ NANO = 1e9
 OWNER = str(USER_ID)
 SETTINGS = f"{FOLDER}/runner.json"
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - a mount point in the container
-NO_NEW_PRIVILEGES_FROM = (1, 46)
 # For what runs when an admin drains a node: a stop of ours goes to the runner over its own line.
 STOP_GRACE = timedelta(seconds=10)
 
@@ -56,7 +55,6 @@ def service_of(
     network: str,
     settings: Stored,
     configs: Mapping[str, Stored],
-    api: tuple[int, ...],
 ) -> dict[str, Any]:
     """Give the arguments of `create_service`. `configs` are by their path in the container."""
     container = ContainerSpec(
@@ -79,8 +77,6 @@ def service_of(
         ],
         cap_drop=["ALL"],
     )
-    if api >= NO_NEW_PRIVILEGES_FROM:
-        container["Privileges"] = {"NoNewPrivileges": True}
     task = TaskTemplate(
         container,
         resources=_resources(process),
