@@ -10,11 +10,12 @@ from deploy.configuration import Resources, curated_version
 from deploy.models import REPLICA_ROLE, Replica, Revision
 from models.models import ModelVersion
 from models.selectors import lost_files
-from runs.capacity import free_gpus
+from runs.capacity import place_for_service
 from runs.events import group_of_service
 from runs.models import Process, ProcessGroup
 from runs.process_tokens import process_token
-from workspace.compute.base import BackendError, GroupPlan, ProcessPlan
+from runs.queue_terms import Share
+from workspace.compute.base import GroupPlan, ProcessPlan
 from workspace.compute.registry import backend_for
 from workspace.environments import EnvironmentSpec, get_or_create, serving_packages
 from workspace.errors import NotFound
@@ -56,12 +57,17 @@ def create_replica(revision: Revision, environment: Environment) -> Replica:
     number = newest.number + 1 if newest else 0
     label = f"service-{service.pk}-{number}"
     resources = Resources(**revision.resources)
+    place = place_for_service(
+        service.target,
+        Share(resources.cpu or 0.0, resources.memory_bytes or 0, resources.gpu or 0, 1),
+    )
     bare = GroupPlan(
-        label, environment.reference, (ProcessPlan(REPLICA_ROLE, number, {}, ports=1),)
+        label,
+        environment.reference,
+        (ProcessPlan(REPLICA_ROLE, number, {}, ports=1, node=place.node),),
     )
     name = bare.processes[0].name
     address = backend_for(service.target).addresses(bare)[name][0]
-    gpus = _gpus_for(revision, resources.gpu or 0)
     with transaction.atomic():
         group = ProcessGroup.objects.create(
             label=label,
@@ -76,10 +82,11 @@ def create_replica(revision: Revision, environment: Environment) -> Replica:
             role=REPLICA_ROLE,
             index=number,
             address=address,
+            node=place.node,
             launch=_launch(revision, resources, address),
             cpus=resources.cpu,
             memory_bytes=resources.memory_bytes,
-            gpus=gpus,
+            gpus=list(place.gpus),
             token_digest=digest_of(process_token(label, name)),
         )
         return Replica.objects.create(
@@ -110,14 +117,3 @@ def _launch(revision: Revision, resources: Resources, address: str) -> dict[str,
         "source": "model",
         "outputs": False,
     }
-
-
-def _gpus_for(revision: Revision, count: int) -> list[str]:
-    if not count:
-        return []
-    free = free_gpus(revision.service.target)
-    if len(free) < count:
-        raise BackendError(
-            f"{count} GPUs are needed and {len(free)} are free just now.", retryable=True
-        )
-    return free[:count]

@@ -12,9 +12,9 @@ from deploy.models import KeySlot, Revision, Service, ServiceKey, ServiceState
 from deploy.routes import forget_route
 from deploy.selectors import current_revision
 from models.models import ModelVersion
-from runs.capacity import capacity_of
+from runs.capacity import cannot_hold
 from runs.events import group_of_service, nudge_on_commit
-from runs.queue import Share
+from runs.queue_terms import Share
 from workspace import bell
 from workspace.errors import Conflict, FieldError, Invalid
 from workspace.models import ComputeTarget, Team
@@ -169,15 +169,10 @@ def _check_target(
         errors.append(FieldError("target", problem))
     if target.is_paused:
         errors.append(FieldError("target", f"Target {target.name} is paused by an admin."))
-    need = Share(
-        (resources.cpu or 0.0) * replicas,
-        (resources.memory_bytes or 0) * replicas,
-        (resources.gpu or 0) * replicas,
-        replicas,
-    )
+    need = Share(resources.cpu or 0.0, resources.memory_bytes or 0, resources.gpu or 0, 1)
     errors += [
-        FieldError("resources", f"{replicas} replicas need {short} that target {target.name} has.")
-        for short in need.excess_over(capacity_of(target))
+        FieldError("resources", words)
+        for _, words in cannot_hold(target, [need] * replicas, "replicas")
     ]
     if errors:
         raise Invalid.of(*errors)

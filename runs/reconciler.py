@@ -12,23 +12,20 @@ from datetime import timedelta
 from django.utils import timezone
 
 from runs import launch, silence, stillness, teardown
-from runs.capacity import capacity_of, held_of, need_of
-from runs.cluster import processes_of
+from runs.admission import Admission
 from runs.config import RunConfig
 from runs.decisions import Seen, Verdict, needs_a_look, never_came_up, why_over
-from runs.events import group_of_run, nudge_on_commit
 from runs.last_words import LINES_SHOWN, last_words
 from runs.lifecycle import StaleRun, conclude, finalize, move, put_back, requeue
 from runs.metrics_jobs import finish_metrics
 from runs.models import ProcessGroup, Run
-from runs.queue import Share, Waiting, admit, total
 from runs.restarts import is_restarted
 from runs.selectors import latest_attempt
 from runs.sighting import look, reported
 from runs.states import UNFINISHED, WITH_PROCESSES, EndReason, RequeueReason, RunStatus
 from workspace.compute.base import Backend, BackendError, Unreachable
 from workspace.environments import enqueue_build
-from workspace.models import ComputeTarget, EnvironmentState
+from workspace.models import EnvironmentState
 from workspace.reach import Reach
 
 TEARDOWN_GRACE = timedelta(seconds=5)
@@ -44,6 +41,7 @@ class RunReconciler:
     def __init__(self) -> None:
         self._looked_at: dict[str, float] = {}
         self._reach = Reach()
+        self._admission = Admission(self._reach)
 
     def tick(self) -> None:
         """Take every unfinished run as far as it can go now; one that trips harms no other."""
@@ -80,38 +78,14 @@ class RunReconciler:
     def _admit_queued(self) -> None:
         queued = list(
             Run.objects.filter(status=RunStatus.QUEUED)
-            .select_related("target", "team")
+            .select_related("target", "team", "created_by")
             .order_by("pk")
         )
         for run in [run for run in queued if run.cancel_requested_at]:
             self._cancel(run)
         waiting = [run for run in queued if not run.cancel_requested_at]
-        for target in {run.target.pk: run.target for run in waiting}.values():
-            try:
-                self._reach.backend(target)
-                self._admit_to(target, [run for run in waiting if run.target_id == target.pk])
-            except Unreachable as error:
-                self._reach.lost(target, error)
-
-    def _admit_to(self, target: ComputeTarget, runs: list[Run]) -> None:
-        if target.is_paused:
-            decisions = {run.pk: f"Target {target.name} is paused by an admin." for run in runs}
-        else:
-            preparing = Run.objects.filter(status=RunStatus.PREPARING, target__kind=target.kind)
-            held = held_of(target) + total(_need(run) for run in preparing)
-            decisions = admit(
-                [Waiting(run.pk, run.number, run.priority, _need(run)) for run in runs],
-                held,
-                capacity_of(target),
-            )
-        for run in runs:
-            because = decisions[run.pk]
-            if not because:
-                move(run, RunStatus.PREPARING, waiting_because="")
-                self._advance(run)
-            elif because != run.waiting_because:
-                Run.objects.filter(pk=run.pk).update(waiting_because=because[:300])
-                nudge_on_commit(group_of_run(run.pk), "event")
+        for run in self._admission.admit(waiting):
+            self._advance(run)
 
     def _prepare(self, run: Run) -> None:
         if run.cancel_requested_at:
@@ -298,10 +272,6 @@ def _end(run: Run, verdict: Verdict) -> None:
 def _is_former_attempt_gone(run: Run) -> bool:
     group = latest_attempt(run)
     return group is None or group.removed_at is not None
-
-
-def _need(run: Run) -> Share:
-    return need_of(processes_of(RunConfig.from_row(run.config), run.target.kind))
 
 
 def _group_of(run: Run) -> ProcessGroup:

@@ -17,7 +17,7 @@ from workspace.models import Team
 @pytest.fixture
 def backend(monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
     fake = FakeBackend()
-    for module in ("runs.launch", "runs.capacity", "workspace.reach"):
+    for module in ("runs.launch", "workspace.target_states", "workspace.reach"):
         monkeypatch.setattr(f"{module}.backend_for", lambda target: fake)
     monkeypatch.setattr("workspace.environments.backend_of", lambda environment: fake)
     monkeypatch.setattr(reconciler, "LOOK_EVERY_SECONDS", 0)

@@ -178,7 +178,7 @@ def test_what_does_not_fit_waits_and_says_why(submit: Submit):
     tick(first)
     second.refresh_from_db()
     assert second.status == RunStatus.QUEUED
-    assert "6 CPUs, of 4" in second.waiting_because
+    assert second.waiting_because == "Needs 3 CPUs; 1 of 4 CPUs is free."
 
 
 def test_what_can_never_fit_is_refused_with_the_numbers(submit: Submit):
