@@ -11,7 +11,7 @@ from typing import Any
 from django import forms
 from django.http import QueryDict
 
-from runs.config import Distribution, Mode, RunConfig
+from runs.config import Distribution, Mode, RestartOn, RunConfig
 from workspace.environments_spec import CURATED
 from workspace.errors import FieldError
 from workspace.forms import Form
@@ -31,6 +31,10 @@ DIALECTS = {
         {"chief": True, "evaluator": True},
     ),
 }
+RESTARTS = [
+    (RestartOn.SYSTEM_FAILURE.value, "A machine's failure: exit codes from 128 on, or a lost node"),
+    (RestartOn.ANY_FAILURE.value, "Any failure, the script's own too"),
+]
 NUMBERS = ("cpus_per_process", "memory_gb")
 FORM_FIELD_OF = {
     "distributed_training": "mode",
@@ -104,6 +108,17 @@ class NewRunForm(Form):
     )
     max_hours = _number("Hours at most", "Empty: no limit.")
     max_minutes = _number("and minutes", "Added to the hours.")
+    max_restarts = _number(
+        "Restarts",
+        "How often the run starts again, whole, with its checkpoint directory. Empty: never.",
+        inputmode="numeric",
+    )
+    restart_on = forms.ChoiceField(label="Restart after", required=False, choices=RESTARTS)
+    resume_from = _number(
+        "Resume from run",
+        "Its outputs are handed to the script as --resume-from.",
+        inputmode="numeric",
+    )
     priority = _number("Priority", "-100 to 100; the higher starts first.", inputmode="numeric")
 
     def __init__(
@@ -151,6 +166,11 @@ class NewRunForm(Form):
         config |= {name: _decimal(given[name]) for name in NUMBERS if given[name]}
         if given["priority"]:
             config["priority"] = _whole(given["priority"])
+        for name in ("max_restarts", "resume_from"):
+            if given[name]:
+                config[name] = _whole(given[name])
+        if given["restart_on"]:
+            config["restart_on"] = given["restart_on"]
         if given["gpus_per_process"]:
             gpus = _whole(given["gpus_per_process"])
             config["gpus_per_process"] = gpus
@@ -283,6 +303,9 @@ def initial_of(config: RunConfig) -> dict[str, Any]:
         "pip_requirements_file": config.pip_requirements_file,
         "max_hours": "" if seconds is None else seconds // 3600,
         "max_minutes": "" if seconds is None else _plain(seconds % 3600 / 60),
+        "max_restarts": config.max_restarts or "",
+        "restart_on": config.restart_on.value,
+        "resume_from": config.resume_from or "",
         "priority": config.priority or "",
         "params": [_row_of(name, value) for name, value in config.script_params.items()],
         "variables": [Row(name, value) for name, value in config.environment_variables.items()],

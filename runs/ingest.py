@@ -29,6 +29,9 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     ("POST", "file"): ingest_files.file,
     ("POST", "outputs"): ingest_files.outputs,
     ("PUT", "output"): ingest_files.output,
+    ("GET", "checkpoints"): ingest_files.checkpoints,
+    ("PUT", "checkpoint"): ingest_files.checkpoint,
+    ("POST", "checkpoints"): ingest_files.forget_checkpoints,
     ("POST", "exit"): ingest_reports.exited,
     ("POST", "collected"): ingest_reports.collected,
 }

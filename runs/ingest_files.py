@@ -2,13 +2,15 @@
 
 import asyncio
 import hashlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from django.conf import settings
 
+from runs import checkpoints as kept
 from runs.blobs import is_digest, temporary_file
 from runs.files import Announced, append_log_file, missing_outputs, store_output
 from runs.ingest_http import Disconnected, Refused, Request
@@ -85,6 +87,32 @@ async def outputs(request: Request, here: State) -> dict[str, Any]:
 
 
 async def output(request: Request, here: State) -> dict[str, Any]:
+    async with _arrived(request) as (announced, place):
+        is_kept = await in_database(_keep, request.caller.process_id, announced, place)
+    return {"stored": is_kept}
+
+
+async def checkpoints(request: Request, here: State) -> None:
+    await _send_tar(request, await in_database(_checkpoints, request.caller.process_id))
+
+
+async def checkpoint(request: Request, here: State) -> dict[str, Any]:
+    async with _arrived(request) as (announced, place):
+        await in_database(_keep_checkpoint, request.caller.process_id, announced, place)
+    return {"stored": True}
+
+
+async def forget_checkpoints(request: Request, here: State) -> dict[str, Any]:
+    removed = (await request.json()).get("removed")
+    if not isinstance(removed, list) or not all(isinstance(path, str) for path in removed):
+        raise Refused(HTTPStatus.BAD_REQUEST, "removed should be a list of paths.")
+    await in_database(_forget_checkpoints, request.caller.process_id, removed)
+    return {}
+
+
+@asynccontextmanager
+async def _arrived(request: Request) -> AsyncIterator[tuple[Announced, Path]]:
+    """Give a file that is sent as it was announced, and where its bytes lie meanwhile."""
     announced = Announced(request.text("path"), request.number("size"), request.text("sha256"))
     if not is_digest(announced.digest):
         raise Refused(HTTPStatus.BAD_REQUEST, "sha256 should be 64 hexadecimal digits.")
@@ -96,8 +124,7 @@ async def output(request: Request, here: State) -> dict[str, Any]:
             raise Refused(
                 HTTPStatus.BAD_REQUEST, f"The bytes have the digest {digest}: send them again."
             )
-        kept = await in_database(_keep, request.caller.process_id, announced, place)
-    return {"stored": kept}
+        yield announced, place
 
 
 async def _receive(request: Request, incoming: BinaryIO, size: int) -> str:
@@ -150,6 +177,18 @@ def _source(process_id: int) -> Iterator[bytes]:
 
 def _resume(process_id: int) -> Iterator[bytes]:
     return outputs_tar(_process(process_id))
+
+
+def _checkpoints(process_id: int) -> Iterator[bytes]:
+    return kept.tar_for(_process(process_id))
+
+
+def _keep_checkpoint(process_id: int, announced: Announced, content: Path) -> None:
+    kept.store(_process(process_id), announced, content)
+
+
+def _forget_checkpoints(process_id: int, paths: list[str]) -> None:
+    kept.remove(_process(process_id), paths)
 
 
 def _append(caller: Caller, path: str, offset: int, data: bytes, restarts: bool) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from runs import reports, usage
+from runs import checkpoints, reports, usage
 from runs.ingest_http import Refused, Request
 from runs.ingest_state import State
 from runs.logs_merged import MergedLog
@@ -94,6 +94,7 @@ def _spec(process_id: int) -> dict[str, Any]:
         "mpi": with_keys(launch.get("mpi"), process.group.label, process.name),
         "peers": [_host_of(peer) for peer in process.group.processes.all() if peer.address],
         "source": bool(launch.get("source")),
+        "checkpoints": checkpoints.told_of(process),
         "resume": process.group.run is not None and process.group.run.resumed_from_id is not None,
         "watch": ["logs"],
         "outputs": bool(launch.get("outputs")),

@@ -59,7 +59,7 @@ def _last_sign(run: Run, group: ProcessGroup) -> datetime:
     written = [path.stat().st_mtime for path in folder.glob("*.log")]
     written += [status.st_mtime for _, _, status in files_below(folder / "files")]
     busy = UsageSample.objects.filter(process__group=group, cpus__gte=BUSY_CORES)
-    signs = [
+    signs: list[datetime | None] = [
         group.created_at,
         group.go_at,
         run.running_at,

@@ -219,6 +219,7 @@ def _head_context(run: Run) -> dict[str, Any]:
         "waiting": run.waiting_because or presentation.WAITING.get(RunStatus(run.status), ""),
         "ending": presentation.ending_of(run),
         "still_lines": _still_lines(run),
+        "has_outputs": run.is_over and run.files.exists(),
         "has_model": run.is_over and files.has_model(run),
         "processes": [
             (process, *presentation.state_of(process, run))

@@ -193,7 +193,8 @@ def _initial(
     request: SignedInRequest, team: Team, snapshot: Snapshot, again: Run | None
 ) -> dict[str, Any]:
     if again is not None:
-        return initial_of(RunConfig.from_row(again.config))
+        resumes = {"resume_from": again.number} if "resume" in request.GET else {}
+        return initial_of(RunConfig.from_row(again.config)) | resumes
     try:
         found = config_in(snapshot)
     except Invalid as error:

@@ -116,7 +116,7 @@ class FileShipper(threading.Thread):
 
     def _ship_growing(self) -> None:
         for folder in self._watch:
-            for found in _files(self._work, folder):
+            for found in files_below(self._work, folder):
                 growth = self._growing.get(found.path)
                 if growth is None or growth.version != found.version:
                     self._with_care(found, partial(self._ship_growth, found))
@@ -152,7 +152,7 @@ class FileShipper(threading.Thread):
         rested_before = time.time() - quiet_seconds
         changed = [
             found
-            for found in _files(self._work, "outputs")
+            for found in files_below(self._work, "outputs")
             if self._stored.get(found.path) != found.version
             and (not quiet_seconds or found.rested_since <= rested_before)
         ]
@@ -163,7 +163,7 @@ class FileShipper(threading.Thread):
         """Send of some files those that the web process has not got."""
         offers: dict[str, tuple[Found, str]] = {}
         for found in changed:
-            digest = self._with_care(found, partial(_digest, found))
+            digest = self._with_care(found, partial(digest_of, found))
             if digest:
                 offers[found.path] = (found, digest)
         if not offers:
@@ -187,7 +187,7 @@ class FileShipper(threading.Thread):
                 try:
                     self._wire.upload(query, file, found.size)
                 except Unreachable:
-                    if not _is_unchanged(found):
+                    if not is_unchanged(found):
                         return False
                     raise
                 return True
@@ -202,7 +202,7 @@ class FileShipper(threading.Thread):
         except UnicodeEncodeError:
             self._leave_out(found, "its name is not UTF-8")
         except Refused as refused:
-            if _is_unchanged(found):
+            if is_unchanged(found):
                 self._leave_out(found, str(refused))
         except FileNotFoundError:
             return None
@@ -226,7 +226,7 @@ def quoted(path: str) -> str:
     return "".join(chr(byte) if byte in UNRESERVED else f"%{byte:02X}" for byte in path.encode())
 
 
-def _files(work: str, folder: str) -> Iterator[Found]:
+def files_below(work: str, folder: str) -> Iterator[Found]:
     """Find the regular files below a folder; links are not followed, wherever they point."""
     for parent, folders, names in os.walk(os.path.join(work, folder)):
         folders.sort()
@@ -240,7 +240,7 @@ def _files(work: str, folder: str) -> Iterator[Found]:
                 yield Found(os.path.relpath(place, work), place, status)
 
 
-def _digest(found: Found) -> str:
+def digest_of(found: Found) -> str:
     """Give the SHA-256 of a file, or nothing when it changed meanwhile."""
     import hashlib
 
@@ -248,10 +248,10 @@ def _digest(found: Found) -> str:
     with open(found.place, "rb", buffering=0) as file:
         while chunk := file.read(HASH_BYTES):
             summed.update(chunk)
-    return summed.hexdigest() if _is_unchanged(found) else ""
+    return summed.hexdigest() if is_unchanged(found) else ""
 
 
-def _is_unchanged(found: Found) -> bool:
+def is_unchanged(found: Found) -> bool:
     try:
         return Found(found.path, found.place, os.lstat(found.place)).version == found.version
     except FileNotFoundError:

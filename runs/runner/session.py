@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 from runs.runner import mpi, peers, procfs, program
+from runs.runner.checkpoints import CheckpointKeeper
 from runs.runner.ending import KILLED, Ending, ending_of, out_of_grace, over_limit
 from runs.runner.files import FileShipper
 from runs.runner.folder import Folder, mark, read_json, write_json
@@ -49,6 +50,7 @@ class Session:
         self._logs: LogShipper | None = None
         self._files: FileShipper | None = None
         self._ranks: RankLogs | None = None
+        self._checkpoints: CheckpointKeeper | None = None
         self._was_stopped = False
 
     def run(self) -> None:
@@ -128,6 +130,15 @@ class Session:
             os.makedirs(self.folder.resume, exist_ok=True)
             self._line.insist(lambda: self._fetch("resume", self.folder.resume))
             make_read_only(self.folder.resume)
+        if self._spec.get("checkpoints"):
+            keeper = self._keeper(self._spec["checkpoints"])
+            keeper.fetch()
+            self._checkpoints = keeper
+
+    def _keeper(self, told: dict[str, Any]) -> CheckpointKeeper:
+        return CheckpointKeeper(
+            self._line, told["folder"], decides=told["decides"], note=self._note
+        )
 
     def _fetch(self, what: str, folder: str) -> None:
         tar = self._wire.download(what)
@@ -179,6 +190,8 @@ class Session:
         )
         self._logs.start()
         self._files.start()
+        if self._checkpoints is not None:
+            self._checkpoints.start()
         if self._spec.get("mpi"):
             self._ranks = RankLogs(self._line, self.folder.ranks, is_resumed=is_resumed)
             self._ranks.start()
@@ -263,6 +276,8 @@ class Session:
         self._files.end()
         self._line.call(self._wire, "POST", "exit", record)
         self._files.finish()
+        if self._checkpoints is not None:
+            self._checkpoints.finish()
         self._logs.finish()
         if self._ranks is not None:
             self._ranks.finish()

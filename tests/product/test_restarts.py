@@ -32,8 +32,12 @@ def count_attempts(last: int) -> dict[str, str]:
     return script(COUNT_ATTEMPTS.replace("LAST", str(last)))
 
 
-def attempts_in(product: Product, number: int, process: str) -> bytes:
+def said(product: Product, number: int, process: str) -> bytes:
     return product.call("GET", f"/runs/{number}/logs/{process}").content
+
+
+def wait_for_words(product: Product, number: int, process: str, words: bytes) -> None:
+    wait_for(lambda: words in said(product, number, process), f"{words!r} of {process}", 60)
 
 
 def test_a_gang_whose_worker_is_killed_starts_again_with_its_checkpoints_and_addresses(
@@ -46,12 +50,8 @@ def test_a_gang_whose_worker_is_killed_starts_again_with_its_checkpoints_and_add
     for attempt in (1, 2):
         words = f"attempt {attempt} ".encode()
         for worker in ("worker-0", "worker-1"):
-            wait_for(
-                lambda worker=worker, words=words: words in attempts_in(product, number, worker),
-                f"attempt {attempt} of {worker}",
-                60,
-            )
-        told.append(json.loads(attempts_in(product, number, "worker-0").split(maxsplit=2)[2]))
+            wait_for_words(product, number, worker, words)
+        told.append(json.loads(said(product, number, "worker-0").split(maxsplit=2)[2]))
         living = product.living(number)
         if attempt == 1:
             victim = next(p.pid for p in living if not p.is_runner and p.process == "worker-1")
@@ -65,6 +65,8 @@ def test_a_gang_whose_worker_is_killed_starts_again_with_its_checkpoints_and_add
     told.append(json.loads(product.log(number, "worker-0").split(maxsplit=2)[2]))
     assert told[0] == told[1] == told[2], "TF_CONFIG stays"
     assert product.call("GET", f"/runs/{number}/files/outputs/worker-1").text == "3"
+    first = product.call("GET", f"/runs/{number}/logs/attempt-1-worker-1").content
+    assert first.startswith(b"attempt 1 "), "the logs of earlier attempts stay"
     assert not (product.home / "runs" / str(run["number"]) / "checkpoints").exists()
 
 

@@ -1,4 +1,4 @@
-"""A gang that hangs is noticed, shown with each process's last line, and ended where that is set."""
+"""A gang that hangs is noticed, shown with its last lines, and ended where that is set."""
 
 from collections.abc import Iterator
 

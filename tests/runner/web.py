@@ -1,8 +1,10 @@
 """A web process for runners, small and in memory, that tests can break."""
 
 import hashlib
+import io
 import json
 import ssl
+import tarfile
 import threading
 import time
 from collections import defaultdict
@@ -20,6 +22,8 @@ class Told:
 
     spec: dict[str, Any]
     source: bytes = b""
+    resume: bytes = b""
+    checkpoints: dict[str, bytes] = field(default_factory=dict)
     log: bytearray = field(default_factory=bytearray)
     files: dict[str, bytes] = field(default_factory=dict)
     outputs: dict[str, bytes] = field(default_factory=dict)
@@ -39,6 +43,7 @@ def spec(command: list[str], **changes: Any) -> dict[str, Any]:
         "name": "worker-0",
         "command": command,
         "environment": {},
+        "peers": [],
         "source": False,
         "watch": ["logs"],
         "outputs": True,
@@ -110,8 +115,10 @@ class FakeWeb:
             if status is not None:
                 return _answer(handler, status, {"detail": "trouble"})
             query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-            if what == "source":
-                return self._send_source(handler, told)
+            if what in ("source", "resume"):
+                return self._send_tar(handler, told.source if what == "source" else told.resume)
+            if what == "checkpoints" and handler.command == "GET":
+                return self._send_tar(handler, tar_of(told.checkpoints))
             return _answer(handler, *self._take(told, what, query, body))
 
     def _take(
@@ -132,6 +139,10 @@ class FakeWeb:
             told.uploads.append(query["path"])
             told.outputs[query["path"]] = body
             return 200, {"stored": True}
+        if what == "checkpoint":
+            told.uploads.append(query["path"])
+            told.checkpoints[query["path"]] = body
+            return 200, {"stored": True}
         return 200, self._note(told, what, json.loads(body or b"{}"))
 
     def _note(self, told: Told, what: str, said: dict[str, Any]) -> dict[str, Any]:
@@ -144,6 +155,10 @@ class FakeWeb:
                     != file["sha256"]
                 ]
             }
+        if what == "checkpoints":
+            for path in said["removed"]:
+                told.uploads.append(f"-{path}")
+                told.checkpoints.pop(path, None)
         if what == "ready":
             told.ready = True
         if what == "beat" and said["usage"]:
@@ -158,19 +173,30 @@ class FakeWeb:
         grace = told.spec["grace_seconds"]
         return {"go": self.go and all_ready, "stop": told.stop, "grace_seconds": grace}
 
-    def _send_source(self, handler: BaseHTTPRequestHandler, told: Told) -> None:
+    def _send_tar(self, handler: BaseHTTPRequestHandler, content: bytes) -> None:
         handler.send_response(200)
         if not self.chunked_source:
-            handler.send_header("Content-Length", str(len(told.source)))
+            handler.send_header("Content-Length", str(len(content)))
             handler.end_headers()
-            handler.wfile.write(told.source)
+            handler.wfile.write(content)
             return
         handler.send_header("Transfer-Encoding", "chunked")
         handler.end_headers()
-        for start in range(0, len(told.source), 1000):
-            piece = told.source[start : start + 1000]
+        for start in range(0, len(content), 1000):
+            piece = content[start : start + 1000]
             handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
         handler.wfile.write(b"0\r\n\r\n")
+
+
+def tar_of(files: dict[str, bytes]) -> bytes:
+    """Pack files as the web process sends them."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for path, content in files.items():
+            entry = tarfile.TarInfo(path)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return packed.getvalue()
 
 
 def _appended(held: bytes, offset: int, body: bytes) -> bytes:
