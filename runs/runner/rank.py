@@ -78,8 +78,9 @@ def _see_through(child: int, echo: Echo) -> tuple[int, bool]:
         pause = SHORTEST_PAUSE if echo.step() else min(pause * PAUSE_GROWTH, LONGEST_PAUSE)
         got = signal.sigtimedwait(HANDLED, pause)
         if got and got.si_signo != signal.SIGCHLD:
+            if not was_told:
+                program.signal_group(child, signal.SIGTERM)
             was_told = True
-            program.signal_group(child, signal.SIGTERM)
 
 
 def _end_alike(status: int) -> int:

@@ -219,9 +219,10 @@ class Session:
                 break
             signalled = signal.sigtimedwait(HANDLED, max(0.0, min(every, kill_at - now)))
             if signalled and signalled.si_signo in (signal.SIGTERM, signal.SIGINT):
+                if not self._was_stopped:
+                    program.signal_group(child, signal.SIGTERM)
                 self._was_stopped = True
                 kill_at = min(kill_at, time.monotonic() + self._grace_seconds())
-                program.signal_group(child, signal.SIGTERM)
         kernel_killed = procfs.oom_kills() > kernel_kills
         ended.update(program.kill_all())
         if forced or child not in ended:
