@@ -47,7 +47,9 @@ class TargetState:
             return "paused"
         if self.use_problem:
             return "off"
-        return "open" if self.nodes else "unreachable"
+        if self.target.unreachable_since or not self.nodes:
+            return "unreachable"
+        return "open"
 
 
 @dataclass(frozen=True)
