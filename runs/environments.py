@@ -77,6 +77,14 @@ def _check_horovod(config: RunConfig, field: str, requirement: Requirement) -> N
                 f" {horovod.FRAMEWORK_VERSION}, or leave horovod out.",
             )
         )
+    if config.custom_docker_image:
+        raise Invalid.of(
+            FieldError(
+                field,
+                "Horovod cannot be built into a custom_docker_image: put it into the image, and"
+                " leave it out here.",
+            )
+        )
     if requirement.url or not requirement.specifier.contains(horovod.VERSION):
         raise Invalid.of(
             FieldError(
@@ -89,6 +97,8 @@ def _check_horovod(config: RunConfig, field: str, requirement: Requirement) -> N
 
 def _imports_horovod(config: RunConfig, files: Files) -> bool:
     if config.mode != Mode.MPI or config.framework_version != horovod.FRAMEWORK_VERSION:
+        return False
+    if config.custom_docker_image:
         return False
     program = read_program(files, config.entry_script)
     return any(imported.module.split(".")[0] == "horovod" for _, imported in program.foreign)

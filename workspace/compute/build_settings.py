@@ -13,7 +13,14 @@ PASSED_ON = re.compile(
     r"|(?i:https?_proxy|all_proxy|no_proxy)"
 )
 BUNDLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+HTTP_TIMEOUT_SECONDS = "180"
+CONDA_FORGE = "https://conda.anaconda.org/conda-forge"
 LOCAL_PLACE = re.compile(r"(^|\s)(file:|/|~)")
+
+
+def conda_channel(environ: Mapping[str, str]) -> str:
+    """Give the address of the channel that conda packages come from."""
+    return (environ.get("TRAINYARD_CONDA_CHANNEL") or CONDA_FORGE).rstrip("/")
 
 
 def settings_of(environ: Mapping[str, str]) -> dict[str, str]:
@@ -28,9 +35,11 @@ def settings_of(environ: Mapping[str, str]) -> dict[str, str]:
     }
     certificates = dict.fromkeys(BUNDLES, CA_BUNDLE) if ca_bundle(environ) else {}
     return {
+        "UV_HTTP_TIMEOUT": HTTP_TIMEOUT_SECONDS,
         **passed,
         **certificates,
         "HOME": "/root",
+        "TRAINYARD_CONDA_CHANNEL": conda_channel(environ),
         "UV_CACHE_DIR": f"{CACHE}/uv",
         "UV_LINK_MODE": "copy",
         "UV_NO_PROGRESS": "1",

@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,16 @@ from docker import DockerClient
 from docker.errors import APIError
 from uv import find_uv_bin
 
+from workspace.compute import micromamba
 from workspace.compute.access import ImageLogin, TargetAccess
 from workspace.compute.base import BackendError, BuiltEnvironment, EnvironmentFailed
 from workspace.compute.build_log import BuildLog
-from workspace.compute.build_settings import ca_bundle, settings_of, user_settings
+from workspace.compute.build_settings import (
+    ca_bundle,
+    conda_channel,
+    settings_of,
+    user_settings,
+)
 from workspace.compute.docker_client import Engine
 from workspace.compute.environment_contents import PROBE, packages_of, versions_of
 from workspace.compute.image_bases import NO_SPACE, auth_of, base_image, find, no_space
@@ -25,6 +31,7 @@ from workspace.compute.image_layers import (
     UV,
     WORKBENCH,
     Layer,
+    Step,
     base_of,
     layers_of,
 )
@@ -131,6 +138,7 @@ class _Build:
         self._digest = digest
         self._log = log
         self._settings = settings_of(os.environ)
+        self._machine: str = client.version()["Arch"]
 
     def run(self, spec: EnvironmentSpec, login: ImageLogin | None) -> BuiltEnvironment:
         access = self._access
@@ -157,13 +165,22 @@ class _Build:
             self._log.say(f"{layer.title}: it is there already.")
             return found
         self._log.say(f"{layer.title}.")
+        files = {name: text.encode() for name, text in layer.files.items()}
+        if layer.name == "conda":
+            files["micromamba"] = micromamba.fetch(conda_channel(os.environ), self._machine)
+        if layer.before:
+            with self._workshop(below) as thrown_away:
+                self._take(layer.before, thrown_away, files)
         with self._workshop(below) as shop:
-            self._equip(shop, {name: text.encode() for name, text in layer.files.items()})
-            for step in layer.steps:
-                if shop.run(step.script, self._settings):
-                    raise EnvironmentFailed(self._why(step.failure))
+            self._take(layer.steps, shop, files)
             shop.clear()
             return shop.commit(name, self._labels(layer=layer.name), path)
+
+    def _take(self, steps: Sequence[Step], shop: Workshop, files: Mapping[str, bytes]) -> None:
+        self._equip(shop, files)
+        for step in steps:
+            if shop.run(step.script, self._settings):
+                raise EnvironmentFailed(self._why(step.failure))
 
     def _finish(self, image: Any, spec: EnvironmentSpec, path: str) -> BuiltEnvironment:
         """See that the environment works for the ordinary user, look what is in it, name it."""
@@ -203,7 +220,7 @@ class _Build:
     def _equip(self, shop: Workshop, files: Mapping[str, bytes]) -> None:
         """Put uv, certificates and `files` onto the workbench."""
         tools: dict[str, bytes] = {}
-        if MACHINES.get(platform.machine()) == self._client.version()["Arch"]:
+        if MACHINES.get(platform.machine()) == self._machine:
             tools["uv"] = Path(find_uv_bin()).read_bytes()
         certificates = ca_bundle(os.environ)
         if certificates:

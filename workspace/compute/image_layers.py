@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from shlex import quote
 
+from workspace.compute import horovod
 from workspace.environments_spec import CURATED, EnvironmentSpec
 
 USER = "10001:10001"
@@ -43,13 +44,15 @@ class Step:
 class Layer:
     """Steps whose result is kept under one key, so that they run once for each thing below them.
 
-    `files` are put on the workbench before, by name; `title` is for the log.
+    `files` are put on the workbench before, by name; `title` is for the log. What the steps
+    `before` do is thrown away: they leave something in the cache.
     """
 
     name: str
     title: str
     steps: tuple[Step, ...]
     files: Mapping[str, str] = field(default_factory=dict)
+    before: tuple[Step, ...] = ()
 
     def key(self, below: str) -> str:
         """Name the result by all that decides it: the image below, and what is done to it."""
@@ -68,22 +71,24 @@ def base_of(spec: EnvironmentSpec, base: str, gpu_base: str) -> str:
 
 def layers_of(spec: EnvironmentSpec) -> list[Layer]:
     """Give all that is put on top of the image to start from."""
-    layers = [_system(spec)]
+    mpi = [_mpi()] if spec.mpi or spec.horovod else []
     if spec.image:
-        layers.append(_link_to_own_python(spec.image))
-        wanted = list(spec.packages)
-    else:
-        curated = CURATED[spec.framework_version].requirements(gpu=spec.gpu)
-        layers.append(_conda(spec) if spec.conda else _virtualenv(spec))
-        layers.append(_packages("tensorflow", curated, spec))
-        wanted = spec.requirements if set(spec.requirements) - set(curated) else []
-    if wanted:
-        layers.append(_packages("packages", wanted, spec))
-    return layers
+        packages = [_packages("packages", spec.packages, spec)] if spec.packages else []
+        return [_system(), _link_to_own_python(spec.image), *mpi, *packages]
+    curated = CURATED[spec.framework_version].requirements(gpu=spec.gpu)
+    own = [_packages("packages", spec.requirements, spec)] if spec.packages else []
+    return [
+        _system(),
+        _conda(spec) if spec.conda else _virtualenv(spec),
+        _packages("tensorflow", curated, spec),
+        *mpi,
+        *([_horovod()] if spec.horovod else []),
+        *own,
+    ]
 
 
-def _system(spec: EnvironmentSpec) -> Layer:
-    steps = [
+def _system() -> Layer:
+    steps = (
         Step(
             f"""
             grep -q '^[^:]*:[^:]*:10001:' /etc/group || echo 'trainyard:x:10001:' >> /etc/group
@@ -93,26 +98,62 @@ def _system(spec: EnvironmentSpec) -> Layer:
             chown {USER} {HOME} {FOLDERS}
             """,
             "An ordinary user could not be added to the image.",
-        )
-    ]
-    packages = [*(MPI_PACKAGES if spec.mpi or spec.horovod else ())]
-    if packages:
-        steps.append(_apt(packages))
-    return Layer("system", "Adding an ordinary user", tuple(steps))
+        ),
+    )
+    return Layer("system", "Adding an ordinary user", steps)
 
 
-def _apt(packages: Sequence[str]) -> Step:
-    names = " ".join(map(quote, packages))
-    return Step(
+def _mpi() -> Layer:
+    names = " ".join(MPI_PACKAGES)
+    step = Step(
         f"""
         export DEBIAN_FRONTEND=noninteractive
         apt-get update -q
         apt-get install -y -q --no-install-recommends {names}
         rm -rf /var/lib/apt/lists/*
         """,
-        f"The system packages {names} could not be installed. The base image must be of Debian or"
-        " Ubuntu, and their mirror must be reachable.",
+        f"{names} could not be installed. The base image must be of Debian or Ubuntu, and their"
+        " mirror must be reachable.",
     )
+    return Layer("mpi", "Installing Open MPI and ssh", (step,))
+
+
+def _horovod() -> Layer:
+    """Install Horovod's wheel, which is built once for what it is tied to and kept in the cache."""
+    kept = horovod.wheel_folder(
+        "$python", CURATED[horovod.FRAMEWORK_VERSION].tensorflow, "$open_mpi"
+    )
+    names = f"""
+        python=$({PYTHON} -c 'import sys; print(*sys.version_info[:2], sep=".")')
+        open_mpi=$(mpirun --version | sed -n 's/^mpirun (Open MPI) //p')
+        kept="{CACHE}/wheels/{kept}-$(uname -m)"
+        """
+    variables = " ".join(f"{name}={value}" for name, value in horovod.BUILD_VARIABLES.items())
+    build = Step(
+        f"""{names}
+        if ls "$kept"/*.whl 2>/dev/null; then exit 0; fi
+        echo 'Building Horovod. It takes some minutes, once for this engine.'
+        export DEBIAN_FRONTEND=noninteractive
+        headers=$({PYTHON} -c 'import sysconfig; print(sysconfig.get_paths()["include"])')
+        [ -e "$headers/Python.h" ] || more="python$python-dev"
+        apt-get update -q
+        apt-get install -y -q --no-install-recommends g++ make ${{more:-}}
+        {UV} pip install --python {PYTHON} {" ".join(map(quote, horovod.BUILD_NEEDS))}
+        made=$(mktemp -d)
+        {variables} {PYTHON} -m pip wheel --no-build-isolation --no-deps --no-cache-dir \
+            --wheel-dir "$made" horovod=={horovod.VERSION}
+        mkdir -p "$kept"
+        cp "$made"/*.whl "$kept/building"
+        mv "$kept/building" "$kept/$(basename "$made"/*.whl)"
+        """,
+        "Horovod could not be built.",
+    )
+    install = Step(
+        f"""{names}
+        {UV} pip install --python {PYTHON} --no-deps --compile-bytecode "$kept"/*.whl
+        """
+    )
+    return Layer("horovod", f"Installing Horovod {horovod.VERSION}", (install,), before=(build,))
 
 
 def _virtualenv(spec: EnvironmentSpec) -> Layer:

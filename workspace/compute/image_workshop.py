@@ -113,7 +113,6 @@ def workshop(
             labels={**labels, BUILDING_LABEL: digest},
             mounts=[Mount(CACHE, cache)],
             healthcheck={"test": ["NONE"]},
-            init=True,
         )
     except APIError as error:
         raise EnvironmentFailed(
