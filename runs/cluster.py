@@ -1,11 +1,13 @@
 """The launch plan: which processes a run has, and what each is told. Pure functions."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from runs.config import Mode, RunConfig
+from runs.runner.mpi import mpirun_command
 from workspace.models import TargetKind
 
 MASTER_PORT = 6000
@@ -98,6 +100,11 @@ def mpi_of(
         if name != process.name
     ]
     return {"ranks": config.ranks, "hosts": hosts, "start_seconds": config.start_timeout_seconds}
+
+
+def mpirun_line(config: RunConfig) -> str:
+    """Give what an MPI launcher runs, as a person would write it."""
+    return shlex.join(mpirun_command(config.ranks, "hosts", command_of(config)))
 
 
 def tf_config(process: PlannedProcess, addresses: Mapping[str, str]) -> str | None:

@@ -21,6 +21,7 @@ MODES = [
     (Mode.SINGLE.value, "Single: one process"),
     (Mode.MULTI_WORKER.value, "Multi-worker: MultiWorkerMirroredStrategy"),
     (Mode.PARAMETER_SERVER.value, "Parameter server"),
+    (Mode.MPI.value, "MPI: Horovod or mpi4py"),
 ]
 # What users call a parameter-server cluster, and the tasks beside its workers and servers.
 DIALECTS = {
@@ -41,6 +42,7 @@ FORM_FIELD_OF = {
     "distributed_training.type": "mode",
     "distributed_training.worker_count": "worker_count",
     "distributed_training.parameter_server_count": "parameter_server_count",
+    "distributed_training.process_count_per_node": "process_count_per_node",
     "distributed_training.chief": "dialect",
     "distributed_training.evaluator": "dialect",
     "max_run_duration_seconds": "max_hours",
@@ -91,6 +93,10 @@ class NewRunForm(Form):
     )
     worker_count = _number("Workers", inputmode="numeric")
     parameter_server_count = _number("Parameter servers", inputmode="numeric")
+    node_count = _number(
+        "Nodes", "Without containers all ranks run on this machine.", inputmode="numeric"
+    )
+    process_count_per_node = _number("Processes per node", "MPI ranks.", inputmode="numeric")
     cpus_per_process = _number("CPUs", "Per process. Empty: no share set aside.")
     memory_gb = _number("Memory, GB", "Per process. Empty: no share set aside.")
     gpus_per_process = _number("GPUs", "Per process. Empty or 0: CPU only.", inputmode="numeric")
@@ -177,6 +183,8 @@ class NewRunForm(Form):
             config["use_gpu"] = gpus != 0
         if given["max_hours"] or given["max_minutes"]:
             config["max_run_duration_seconds"] = _seconds(given["max_hours"], given["max_minutes"])
+        if given["mode"] == Mode.MPI and given["node_count"]:
+            config["node_count"] = _whole(given["node_count"])
         distribution = _distribution_from(given)
         if distribution:
             config["distributed_training"] = distribution
@@ -274,6 +282,10 @@ def _distribution_from(given: Mapping[str, str]) -> dict[str, Any] | None:
     if mode == Mode.SINGLE:
         return None
     distribution: dict[str, Any] = {"type": mode}
+    if mode == Mode.MPI:
+        if given["process_count_per_node"]:
+            distribution["process_count_per_node"] = _whole(given["process_count_per_node"])
+        return distribution
     if given["worker_count"]:
         distribution["worker_count"] = _whole(given["worker_count"])
     if mode == Mode.PARAMETER_SERVER:
@@ -296,6 +308,8 @@ def initial_of(config: RunConfig) -> dict[str, Any]:
         "dialect": _dialect_of(distribution),
         "worker_count": distribution.worker_count,
         "parameter_server_count": distribution.parameter_server_count or 1,
+        "node_count": config.node_count,
+        "process_count_per_node": distribution.process_count_per_node,
         "cpus_per_process": _plain(config.cpus_per_process),
         "memory_gb": _plain(config.memory_gb),
         "gpus_per_process": config.gpus_per_process or "",

@@ -78,10 +78,13 @@ class Leaf:
 
 def mode_of(run: Run) -> str:
     """Name a run's mode and how many processes it has of each role."""
-    distribution = RunConfig.from_row(run.config).distributed_training
+    config = RunConfig.from_row(run.config)
+    distribution = config.distributed_training
     name = MODES[distribution.type]
     if distribution.type == Mode.SINGLE:
         return name
+    if distribution.type == Mode.MPI:
+        return f"{name}: {config.ranks} ranks, {distribution.process_count_per_node} a node"
     roles = ", ".join(_counted(count, role) for role, count in distribution.roles())
     return f"{name}: {roles}"
 
@@ -141,7 +144,10 @@ def state_of(process: Process, run: Run) -> tuple[str, str]:
         return ("stopped", "") if run.is_over else (process.state, "")
     if process.exit_code == 0:
         return ("completed", "Exited")
-    is_at_fault = run.end_detail.get("process") == process.name
+    at_fault = str(run.end_detail.get("process"))
+    is_at_fault = at_fault == process.name or (
+        process.role == "launcher" and at_fault.startswith("rank-")
+    )
     if run.end_reason and not is_at_fault and process.exit_code in STOPPED_BY_US:
         return ("stopped", "")
     return ("failed", "Exited")

@@ -11,7 +11,7 @@ from django.db.models import Max
 from django.utils import timezone
 
 from runs import preflight, snapshots
-from runs.cluster import PlannedProcess, processes_of, tf_config
+from runs.cluster import PlannedProcess, mpirun_line, processes_of, tf_config
 from runs.config import CONTAINER_FIELDS, Mode, RunConfig, parse
 from runs.environments import requirements_in, spec_of
 from runs.events import record
@@ -20,12 +20,14 @@ from runs.refusals import refusals
 from runs.resuming import earlier_run
 from runs.states import UNFINISHED
 from workspace import bell
+from workspace.compute.base import BackendError
 from workspace.compute.local_machine import NO_MPIRUN, has_mpirun
 from workspace.environments import sealed_login
 from workspace.errors import Conflict, FieldError, Invalid
 from workspace.models import ComputeTarget, Experiment, TargetKind, Team
 from workspace.selectors import targets_for, use_problem
 from workspace.services import audit
+from workspace.target_states import nodes_of
 
 # Fields that name a file of the source directory, and how such files end.
 SOURCE_FILES = {
@@ -58,7 +60,7 @@ def preview(*, team: Team, by: User, snapshot: Snapshot, config: object) -> Prev
         parsed, target, findings = _examine(team=team, by=by, snapshot=snapshot, config=config)
     except Invalid as invalid:
         return Preview(errors=list(invalid.errors))
-    return Preview(findings=findings, processes=_shown(processes_of(parsed, target.kind)))
+    return Preview(findings=findings, processes=_shown(parsed, processes_of(parsed, target.kind)))
 
 
 def submit_run(
@@ -201,13 +203,20 @@ def _target_errors(config: RunConfig, target: ComputeTarget, team: Team) -> list
         if config.mode == Mode.MPI and not has_mpirun():
             errors.append(FieldError("distributed_training.type", NO_MPIRUN))
     if config.node_count > 1 and config.mode != Mode.MPI:
-        errors.append(
-            FieldError(
-                "node_count",
-                f"{config.node_count} nodes are asked for; target {target.name} has 1.",
-            )
-        )
+        errors += _too_many_nodes(config, target)
     return errors + refusals(config, target, team)
+
+
+def _too_many_nodes(config: RunConfig, target: ComputeTarget) -> list[FieldError]:
+    """Refuse more nodes than a target has; one that does not answer now may have them."""
+    try:
+        nodes = len(nodes_of(target))
+    except BackendError:
+        return []
+    if config.node_count <= nodes:
+        return []
+    words = f"{config.node_count} nodes are asked for; target {target.name} has {nodes}."
+    return [FieldError("node_count", words)]
 
 
 def _missing_files(snapshot: Snapshot, config: object) -> list[FieldError]:
@@ -226,12 +235,12 @@ def _missing_files(snapshot: Snapshot, config: object) -> list[FieldError]:
     return errors
 
 
-def _shown(processes: list[PlannedProcess]) -> list[dict[str, Any]]:
+def _shown(config: RunConfig, processes: list[PlannedProcess]) -> list[dict[str, Any]]:
     """Describe planned processes for the preview; addresses are known only at the start."""
     addresses = {p.name: f"{p.name}:PORT" for p in processes if p.listens}
     shown = []
     for process in processes:
-        cluster = tf_config(process, addresses)
+        cluster = tf_config(process, addresses) if config.mode != Mode.MPI else None
         shown.append(
             {
                 "name": process.name,
@@ -240,6 +249,7 @@ def _shown(processes: list[PlannedProcess]) -> list[dict[str, Any]]:
                 "memory_bytes": process.memory_bytes,
                 "gpus": process.gpus,
                 "tf_config": json.loads(cluster) if cluster else None,
+                "mpirun": mpirun_line(config) if process.role == "launcher" else "",
             }
         )
     return shown

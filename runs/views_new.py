@@ -169,6 +169,7 @@ def _shown(found: Preview | None, errors: list[FieldError], *, is_forced: bool) 
             {
                 "name": process["name"],
                 "share": _share_in_words(process),
+                "mpirun": process["mpirun"],
                 "tf_config": process["tf_config"] and json.dumps(process["tf_config"], indent=2),
             }
             for process in processes
@@ -211,6 +212,8 @@ def _initial(
         "pip_requirements_file": next(iter(_requirements_in(paths)), ""),
         "worker_count": 2,
         "parameter_server_count": 1,
+        "node_count": 1,
+        "process_count_per_node": 2,
     }
 
 
