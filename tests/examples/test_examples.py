@@ -23,6 +23,7 @@ CONFIG_NAMES = {
     "distributed_training",
     "environment_variables",
     "pip_requirements_file",
+    "max_restarts",
 }
 
 each_example = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
@@ -38,6 +39,7 @@ def test_every_kind_of_training_has_its_example() -> None:
         "custom-loop",
         "estimator-linear",
         "keras-multi-worker",
+        "keras-restarts",
         "keras-single",
         "no-tensorflow",
         "parameter-server",
