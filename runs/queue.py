@@ -189,11 +189,7 @@ class _Queue:
             True,
             key=lambda count: self._would_start(run, on, self._victims[:count]),
         )
-        chosen = self._victims[:count]
-        for victim in reversed(self._victims[: count - 1]):
-            fewer = [one for one in chosen if one is not victim]
-            if self._would_start(run, on, fewer):
-                chosen = fewer
+        chosen = self._fewest(run, on, self._victims[:count])
         for victim in chosen:
             self._floor.let_go(victim)
             for limit, share in self._freed_by[id(victim)]:
@@ -207,6 +203,17 @@ class _Queue:
         self._words.made_way(run, chosen)
         return True
 
+    def _fewest(self, run: Waiting, on: frozenset[int], enough: list[Holding]) -> list[Holding]:
+        """Give of those that are enough only what is needed, with the newest rather than others."""
+        nodes = self._floor.fits_without(run, on, enough)
+        there = [one for one in enough if any(part.node in nodes for part in one.parts)]
+        chosen = there if self._would_start(run, on, there) else enough
+        for victim in reversed(chosen[:]):
+            fewer = [one for one in chosen if one is not victim]
+            if self._would_start(run, on, fewer):
+                chosen = fewer
+        return chosen
+
     def _would_start(self, run: Waiting, on: frozenset[int], leaving: Sequence[Holding]) -> bool:
         for limit, need in self._allowances(run):
             freed = total(
@@ -217,7 +224,7 @@ class _Queue:
             )
             if limit.stays_full_for(need, without=freed):
                 return False
-        return self._floor.fits_without(run, on, leaving)
+        return bool(self._floor.fits_without(run, on, leaving))
 
     def _allowances(self, one: Waiting | Holding) -> list[tuple[Allowance, Share]]:
         """Give the limits that a run or service counts under, and as how much."""

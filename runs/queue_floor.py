@@ -4,13 +4,16 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
+from itertools import islice
 from math import inf
+from operator import itemgetter
 
 from runs.queue_terms import ROUNDING, Holding, Machine, Place, Share, Waiting
 
 Room = tuple[float, float, float]
 # When runs have ended of which nobody knows the end. What starts now without a known end stays on.
 FAR = 1e15
+NUMBER: Callable[[tuple[int, int, int]], int] = itemgetter(2)
 NONE: Room = (0.0, 0.0, 0.0)
 RoomOf = Callable[[int], Room | None]
 
@@ -47,10 +50,13 @@ class Floor:
         self._tenants: list[list[Tenant]] = [[] for _ in machines]
         self._of: dict[int, list[Tenant]] = {}
         self._kept = [(0.0, 0.0, 0.0) for _ in machines]
+        self._soon = [self._whole(number) for number in range(len(machines))]
+        self._far = list(self._soon)
         self._kept_from = [inf for _ in machines]
         self._leave_by = [inf for _ in machines]
         self._later: list[Room] = [self._whole(number) for number in range(len(machines))]
         self._closed = [False for _ in machines]
+        self._is_kept = False
         self._first_end = FAR
         self._endless: list[Holding] = []
         for holding in holdings:
@@ -79,12 +85,20 @@ class Floor:
 
     def fits_soon(self, run: Waiting, on: frozenset[int]) -> bool:
         """Say whether there is room for a run once those that are ending have left."""
-        return self._find(run, on, self._at(self.now)) is not None
+        return self._find(run, on, self._open(self._soon)) is not None
 
-    def fits_without(self, run: Waiting, on: frozenset[int], leaving: Iterable[Holding]) -> bool:
-        """Say whether there is room for a run once these and those that are ending have left."""
-        tenants = {id(one) for holding in leaving for one in self._of.get(id(holding), ())}
-        return self._find(run, on, self._at(self.now, tenants)) is not None
+    def fits_without(
+        self, run: Waiting, on: frozenset[int], leaving: Iterable[Holding]
+    ) -> frozenset[str]:
+        """Give the nodes for a run once these and those that are ending have left, or none."""
+        room = dict(enumerate(self._soon))
+        for holding in leaving:
+            for part in holding.parts:
+                number = self._numbers.get(part.node)
+                if number is not None:
+                    room[number] = _more(room[number], part.share)
+        found = self._find(run, on, self._open(room))
+        return frozenset(self.machines[number].name for number in found or ())
 
     def start(self, run: Waiting, on: frozenset[int]) -> tuple[Place, ...] | None:
         """Give a run its nodes and GPUs for as long as it needs them, if that delays nobody."""
@@ -92,16 +106,19 @@ class Floor:
         found = self._find(run, on, self._until(end), is_now=True)
         if found is None:
             return None
-        self._first_end = min(self._first_end, end)
+        # One that passed nobody is as those that hold their nodes already: it will have ended.
+        stays_until = min(end, inf if self._is_kept else FAR)
+        self._first_end = min(self._first_end, stays_until)
         return tuple(
-            self._take(number, share, end)
+            self._take(number, share, stays_until)
             for number, share in zip(found, run.processes, strict=True)
         )
 
     def keep(self, run: Waiting, on: frozenset[int]) -> float | None:
         """Keep nodes for a run from the earliest time on; give it, or None where there is none."""
+        self._is_kept = True
         self._count_as_staying(run)
-        if self._find(run, on, self._at(FAR)) is None:
+        if self._find(run, on, self._open(self._far)) is None:
             return None
         known = {t.end for n in on for t in self._tenants[n] if t.end < FAR}
         ends = sorted(known | {self.now})
@@ -110,12 +127,9 @@ class Floor:
         found = self._find(run, on, self._at(start))
         assert found is not None  # noqa: S101 - the search above saw it
         for number, share in zip(found, run.processes, strict=True):
-            cpus, memory, gpus = self._kept[number]
-            self._kept[number] = (
-                cpus + share.cpus,
-                memory + share.memory_bytes,
-                gpus + share.gpus,
-            )
+            self._kept[number] = _more(self._kept[number], share)
+            self._soon[number] = _less(self._soon[number], share)
+            self._far[number] = _less(self._far[number], share)
         for number in set(found):
             self._kept_from[number] = min(self._kept_from[number], start)
             self._leave_by[number] = min(self._leave_by[number], self._known(start))
@@ -124,6 +138,7 @@ class Floor:
 
     def close(self, run: Waiting, on: frozenset[int]) -> None:
         """Let nobody past a run, on all nodes that it could use, but who leaves before any does."""
+        self._is_kept = True
         for number in on:
             whole = self._whole(number)
             if not self._closed[number] and any(_fits(share, whole) for share, _ in run.batches):
@@ -138,6 +153,7 @@ class Floor:
         for part in holding.parts:
             number = self._numbers.get(part.node)
             if number is not None:
+                self._soon[number] = _more(self._soon[number], part.share)
                 self._note_later(number)
 
     def _count_as_staying(self, run: Waiting) -> None:
@@ -148,7 +164,9 @@ class Floor:
             for tenant in self._of[id(holding)]:
                 tenant.end = inf
             for part in holding.parts:
-                self._note_later(self._numbers[part.node])
+                number = self._numbers[part.node]
+                self._far[number] = _less(self._far[number], part.share)
+                self._note_later(number)
 
     def _known(self, time: float) -> float:
         return time if time < FAR else self.now
@@ -175,7 +193,12 @@ class Floor:
 
         return room
 
-    def _at(self, time: float, leaving: frozenset[int] | set[int] = frozenset()) -> RoomOf:
+    def _open(self, room: Sequence[Room] | dict[int, Room]) -> RoomOf:
+        """Give this room on all nodes but those that are closed."""
+        closed = self._closed
+        return lambda number: None if closed[number] else room[number]
+
+    def _at(self, time: float) -> RoomOf:
         """Give the room at a time, beside all that is kept; none on nodes that are closed."""
 
         def room(number: int) -> Room | None:
@@ -185,7 +208,7 @@ class Floor:
             kept = self._kept[number]
             cpus, memory, gpus = cpus - kept[0], memory - kept[1], gpus - kept[2]
             for tenant in self._tenants[number]:
-                if tenant.end > time and id(tenant) not in leaving:
+                if tenant.end > time:
                     cpus -= tenant.cpus
                     memory -= tenant.memory_bytes
                     gpus -= tenant.gpus
@@ -215,6 +238,10 @@ class Floor:
         self._cpus[number] -= share.cpus
         self._memory[number] -= share.memory_bytes
         self._load[number] += 1
+        if end > self.now:
+            self._soon[number] = _less(self._soon[number], share)
+        if end > FAR:
+            self._far[number] = _less(self._far[number], share)
         return tenant
 
     def _take(self, number: int, share: Share, end: float) -> Place:
@@ -239,9 +266,9 @@ class Floor:
         So GPUs that are free together stay together, and nodes without any get other work first.
         """
         if not share.gpus:
-            return (number for _, _, number in self._by_load)
+            return map(NUMBER, self._by_load)
         first = bisect_left(self._by_gpus, (int(share.gpus), -1, -1)) if is_now else 0
-        return (self._by_gpus[at][2] for at in range(first, len(self._by_gpus)))
+        return map(NUMBER, islice(self._by_gpus, first, None))
 
     def _find(
         self, run: Waiting, on: frozenset[int], room_of: RoomOf, *, is_now: bool = False
@@ -254,13 +281,16 @@ class Floor:
             missing = iter(members)
             left = len(members)
             again: list[tuple[int, int, int]] = []
+            gpus, cpus, memory = share.gpus, share.cpus - ROUNDING, share.memory_bytes
             for rank, number in enumerate(self._order(share, is_now)):
-                if not left:
-                    break
                 if number not in on:
                     continue
-                room = rest.get(number) or room_of(number)
-                if room is None or not _fits(share, room):
+                room = rest[number] if number in rest else room_of(number)
+                if room is None or (
+                    (room[2] < gpus and gpus)
+                    or (room[0] < cpus and cpus > 0)
+                    or (room[1] < memory and memory)
+                ):
                     continue
                 if number not in guests:
                     chosen[next(missing)] = number
@@ -268,6 +298,8 @@ class Floor:
                     rest[number] = room = _less(room, share)
                     guests[number] = 1
                 again.append((guests[number], rank, number))
+                if not left:
+                    break
             if left:
                 heapify(again)
             while left and again:
@@ -301,3 +333,7 @@ def _fits(share: Share, room: Room) -> bool:
 
 def _less(room: Room, share: Share) -> Room:
     return room[0] - share.cpus, room[1] - share.memory_bytes, room[2] - share.gpus
+
+
+def _more(room: Room, share: Share) -> Room:
+    return room[0] + share.cpus, room[1] + share.memory_bytes, room[2] + share.gpus
