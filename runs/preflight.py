@@ -20,6 +20,8 @@ from runs.python_packages import (
 )
 from runs.python_source import Files, Program, read_program
 
+# What the environment of an MPI run has; Horovod where the framework version allows it.
+BROUGHT_FOR_MPI = ("mpi4py", "horovod")
 __all__ = ["Finding", "check"]
 
 
@@ -52,7 +54,8 @@ def check(files: Files, config: Mapping[str, Any]) -> list[Finding]:
     )
     for rule in RULES:
         findings += rule(situation)
-    findings += _about_imports(program, situation.framework_version, requirements)
+    brought = requirements_in(BROUGHT_FOR_MPI, "") if situation.mode == "mpi" else ()
+    findings += _about_imports(program, situation.framework_version, (*requirements, *brought))
     return sorted(findings, key=lambda finding: finding.level != "refuse")
 
 

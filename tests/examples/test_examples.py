@@ -21,6 +21,7 @@ CONFIG_NAMES = {
     "script_params",
     "framework_version",
     "distributed_training",
+    "node_count",
     "environment_variables",
     "pip_requirements_file",
     "max_restarts",
@@ -38,9 +39,11 @@ def test_every_kind_of_training_has_its_example() -> None:
     assert {folder.name for folder in FOLDERS} == {
         "custom-loop",
         "estimator-linear",
+        "horovod",
         "keras-multi-worker",
         "keras-restarts",
         "keras-single",
+        "mpi4py",
         "no-tensorflow",
         "parameter-server",
     }

@@ -347,3 +347,9 @@ def test_all_that_is_wrong_is_said_at_once_and_refusals_come_first() -> None:
         ("warn", "no-strategy"),
         ("warn", "package-missing"),
     ]
+
+
+@pytest.mark.parametrize("module", ["mpi4py", "horovod.tensorflow"])
+def test_what_an_mpi_environment_brings_need_not_be_asked_for(module: str) -> None:
+    found = codes_of(f"import {module}", mode="mpi", framework_version="2.15")
+    assert "package-missing" not in {code for _, code in found}
