@@ -6,6 +6,7 @@ import sys
 import traceback
 
 from bench.bench import Bench
+from bench.measure import NotMeasured
 from bench.rows import ROWS
 
 
@@ -25,6 +26,8 @@ def main(names: list[str]) -> int:
                     print(line, flush=True)
                     if not line.is_met:
                         missed.append(line.name)
+            except NotMeasured as reason:
+                print(f"{name}: not measured: {reason}", flush=True)
             except Exception:
                 traceback.print_exc()
                 missed.append(f"{name} (it failed)")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
+from bench.engine import ContainerSite
 from bench.site import Site
 
 
@@ -22,6 +23,17 @@ class Bench:
         site = self.new_site("site")
         site.start()
         self.say("building the environment of the runs")
+        for _ in range(2):
+            site.wait(site.submit("hello"))
+        return site
+
+    @cached_property
+    def containers(self) -> ContainerSite:
+        """A running site whose runs are containers, and whose image is built."""
+        site = ContainerSite(self.folder / "containers")
+        self._started.append(site)
+        site.start()
+        self.say("building the image of the runs")
         for _ in range(2):
             site.wait(site.submit("hello"))
         return site

@@ -6,6 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 
+class NotMeasured(Exception):
+    """Says what a row lacks on this machine."""
+
+
 @dataclass(frozen=True)
 class Line:
     """One figure beside another one of the same run.

@@ -187,6 +187,7 @@ def submission(program: str, /, *arguments: str, **config: Any) -> tuple[bytes, 
         "script_params": dict(zip(arguments[::2], arguments[1::2], strict=True)),
         **config,
     }
+    configuration = {name: value for name, value in configuration.items() if value is not None}
     edge = secrets.token_hex(16)
     part = f"--{edge}\r\nContent-Disposition: form-data; name="
     form = (

@@ -4,7 +4,18 @@ from collections.abc import Callable, Iterator
 
 from bench.bench import Bench
 from bench.measure import Line
-from bench.rows import gateway, idle, logs, opening, runs, stop, training, uploads, viewers
+from bench.rows import (
+    containers,
+    gateway,
+    idle,
+    logs,
+    opening,
+    runs,
+    stop,
+    training,
+    uploads,
+    viewers,
+)
 
 Row = Callable[[Bench], Iterator[Line]]
 
@@ -22,4 +33,8 @@ ROWS: dict[str, Row] = {
     "uploads": uploads.measure,
     "training": training.measure,
     "gateway": gateway.measure,
+    "container-first-line": containers.measure_first_line,
+    "gang": containers.measure_gang,
+    "container-training": containers.measure_training,
+    "container-stop": containers.measure_stop,
 }
