@@ -115,13 +115,15 @@ def never_came_up(
     """Name the processes that are not there when the start deadline has passed."""
     if now - since <= deadline:
         return None
-    missing = [process.name for process in seen if process.state == ProcessState.CREATED]
+    missing = [process for process in seen if process.state == ProcessState.CREATED]
     if not missing:
         return None
+    names = _listed([process.name for process in missing])
+    said = next((f" {process.trace}" for process in missing if process.trace), "")
     return Verdict(
         EndReason.NEVER_CAME_UP,
-        f"{_listed(missing)} did not come up within {deadline.total_seconds():.0f} s.",
-        missing[0],
+        f"{names} did not come up within {deadline.total_seconds():.0f} s.{said}",
+        missing[0].name,
     )
 
 
@@ -153,10 +155,11 @@ def _cause_may_show(first: Seen, seen: Sequence[Seen], now: datetime) -> bool:
 
 
 def _loss_of(process: Seen) -> Verdict:
+    what = "disappeared from its compute target"
+    if process.trace and process.state == ProcessState.CREATED:
+        what = "could not be started"
     how = f": {process.trace}" if process.trace else " without leaving a trace"
-    return Verdict(
-        EndReason.LOST, f"{process.name} disappeared from its compute target{how}.", process.name
-    )
+    return Verdict(EndReason.LOST, f"{process.name} {what}{how}.", process.name)
 
 
 def _failure_of(process: Seen) -> Verdict:

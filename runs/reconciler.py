@@ -129,6 +129,8 @@ class RunReconciler:
             return None
         since, now = run.starting_at or timezone.now(), timezone.now()
         seen = self._seen(group, backend)
+        if never_came_up(seen, since, config.start_deadline, now):
+            seen = look(group, backend)  # the target may say why
         verdict = never_came_up(seen, since, config.start_deadline, now)
         verdict = verdict or why_over(config.mode, seen, now)
         if verdict:

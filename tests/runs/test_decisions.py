@@ -76,6 +76,34 @@ TABLE = [
         "ps-0",
     ),
     (
+        "an MPI launcher decides, its workers serve until then",
+        Mode.MPI,
+        [running("launcher-0"), running("worker-0")],
+        None,
+        "",
+    ),
+    (
+        "an MPI launcher is done",
+        Mode.MPI,
+        [ended("launcher-0"), running("worker-0")],
+        "completed",
+        "launcher-0",
+    ),
+    (
+        "an MPI rank failed, and is named",
+        Mode.MPI,
+        [ended("launcher-0", 7, reason="rank 3 ended with exit code 7"), running("worker-0")],
+        "process_failed",
+        "rank-3",
+    ),
+    (
+        "an MPI worker failed",
+        Mode.MPI,
+        [running("launcher-0"), ended("worker-0", 255)],
+        "process_failed",
+        "worker-0",
+    ),
+    (
         "the evaluator may finish its last evaluation",
         PS,
         [ended("chief-0"), running("ps-0"), running("evaluator-0")],
@@ -143,3 +171,16 @@ def test_a_process_that_never_came_up_is_named_after_the_deadline():
     assert verdict is not None
     assert verdict.reason == EndReason.NEVER_CAME_UP
     assert verdict.message == "worker-1 did not come up within 60 s."
+
+
+def test_a_process_that_its_target_did_not_start_is_told_with_the_targets_words():
+    waiting = Seen("worker", 0, ProcessState.CREATED, trace="The swarm says: no suitable node.")
+    verdict = never_came_up([waiting], NOW - timedelta(seconds=61), timedelta(seconds=60), NOW)
+    assert verdict is not None
+    assert verdict.message == (
+        "worker-0 did not come up within 60 s. The swarm says: no suitable node."
+    )
+    refused = Seen("worker", 0, ProcessState.CREATED, is_alive=False, trace="its image is missing")
+    verdict = why_over(MW, [refused], NOW)
+    assert verdict is not None
+    assert verdict.message == "worker-0 could not be started: its image is missing."

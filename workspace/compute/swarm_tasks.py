@@ -40,7 +40,7 @@ def _sighting(
         if node_id and (lost := _loss_of(nodes.get(node_id))):
             return Sighting(process, SightingState.GONE, reason=lost, node=node)
         said = status.get("Err", "") if state in WAITING else ""
-        waits = f"It waits: the swarm says: {said}" if said else ""
+        waits = f"The swarm says: {said.rstrip('.')}." if said else ""
         return Sighting(process, SightingState.ALIVE, reason=waits, node=node)
     code = (status.get("ContainerStatus") or {}).get("ExitCode")
     if state in EXITED and code is not None:
