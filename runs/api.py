@@ -2,12 +2,12 @@
 
 import json
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from django.utils import timezone
 from ninja import File, Form, Router, Schema, Status, UploadedFile
 
-from runs import selectors, services
+from runs import queue_order, selectors, services
 from runs.config import RunConfig
 from runs.lifecycle import phases_of
 from runs.models import Process, Run
@@ -16,7 +16,7 @@ from runs.uploads import snapshot_from_archive
 from workspace.errors import FieldError, Invalid
 from workspace.models import Role
 from workspace.requests import ApiRequest
-from workspace.selectors import team_for
+from workspace.selectors import target_for, team_for
 
 router = Router(tags=["runs"])
 
@@ -29,6 +29,7 @@ class ProcessOut(Schema):
     exit_code: int | None
     reason: str
     node: str
+    gpus: list[str]
     address: str
 
     @staticmethod
@@ -43,6 +44,7 @@ class RunOut(Schema):
     experiment: str
     compute_target: str
     created_by: str | None
+    priority: int
     created_at: datetime
     ended_at: datetime | None
     waiting_because: str
@@ -163,3 +165,54 @@ def cancel_run(request: ApiRequest, slug: str, number: int) -> Status[Run]:
     run = selectors.run_of(team_for(user, slug, Role.MEMBER), number)
     services.request_cancel(run, by=user)
     return Status(202, run)
+
+
+class Move(Schema):
+    """Where a waiting run goes: right before another of its team, or to an end of the queue."""
+
+    before: int | None = None
+    position: Literal["first", "last"] | None = None
+
+
+@router.post("teams/{slug}/runs/{int:number}/move", response=RunDetail)
+def move_run(request: ApiRequest, slug: str, number: int, move: Move) -> Run:
+    """Change the place of a waiting run in its target's queue; admins of the target's team may."""
+    team = team_for(request.auth, slug)
+    run = selectors.run_of(team, number)
+    if (move.before is None) == (move.position is None):
+        raise Invalid.of(FieldError("before", "Give either before or position."))
+    if move.before is not None:
+        queue_order.move_before(run, selectors.run_of(team, move.before), by=request.auth)
+    elif move.position == "first":
+        queue_order.move_first(run, by=request.auth)
+    else:
+        queue_order.move_last(run, by=request.auth)
+    return selectors.run_of(team, number)
+
+
+class QueuedOut(Schema):
+    """A waiting run; of another team only where it stands, and with which priority."""
+
+    place: int
+    team: str
+    run: int | None
+    priority: int
+    waiting_because: str
+
+
+@router.get("teams/{slug}/targets/{name}/queue", response=list[QueuedOut])
+def show_queue(request: ApiRequest, slug: str, name: str) -> list[QueuedOut]:
+    """Give the runs that wait on a target, the next one first."""
+    team = team_for(request.auth, slug)
+    target = target_for(team, name)
+    sees_all = queue_order.may_order(target, request.auth)
+    return [
+        QueuedOut(
+            place=queued.place,
+            team=queued.run.team.slug,
+            run=queued.run.number if sees_all or queued.run.team == team else None,
+            priority=queued.run.priority,
+            waiting_because=queued.because if sees_all or queued.run.team == team else "",
+        )
+        for queued in queue_order.queue_of(target)
+    ]

@@ -117,7 +117,7 @@ class RunConfig:
     max_run_duration_seconds: int | None = None
     start_timeout_seconds: int = 300
     grace_seconds: int = 30
-    priority: int = 0
+    priority: int | None = None
 
     @property
     def mode(self) -> Mode:
@@ -225,7 +225,7 @@ def parse(data: object) -> RunConfig:
         ),
         start_timeout_seconds=reader.integer("start_timeout_seconds", 300, low=1, high=86_400),
         grace_seconds=reader.integer("grace_seconds", 30, low=0, high=3600),
-        priority=reader.integer("priority", 0, low=-100, high=100),
+        priority=reader.optional_integer("priority", low=-100, high=100),
     )
     if config.gpus_per_process and not use_gpu:
         reader.refuse("use_gpu", "gpus_per_process is above 0: set use_gpu to true too.")

@@ -125,7 +125,11 @@ class NewRunForm(Form):
         "Its outputs are handed to the script as --resume-from.",
         inputmode="numeric",
     )
-    priority = _number("Priority", "-100 to 100; the higher starts first.", inputmode="numeric")
+    priority = _number(
+        "Priority",
+        "-100 to 100; the higher starts first, below 0 makes way for others.",
+        inputmode="numeric",
+    )
 
     def __init__(
         self,
@@ -320,7 +324,7 @@ def initial_of(config: RunConfig) -> dict[str, Any]:
         "max_restarts": config.max_restarts or "",
         "restart_on": config.restart_on.value,
         "resume_from": config.resume_from or "",
-        "priority": config.priority or "",
+        "priority": "" if config.priority is None else config.priority,
         "params": [_row_of(name, value) for name, value in config.script_params.items()],
         "variables": [Row(name, value) for name, value in config.environment_variables.items()],
     }

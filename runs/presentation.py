@@ -173,6 +173,9 @@ def sentence_of(event: RunEvent) -> str:
     if event.type == "run.requeue_requested":
         words = f"{RequeueReason(data['because']).label}."
         return f"{words} {data['message']}" if data.get("message") else words
+    if event.type == "run.moved_in_queue":
+        priority = f", with priority {data['priority']}" if "priority" in data else ""
+        return f"{data['by']} moved it to place {data['place']} of the queue{priority}."
     if event.type == "process.exited":
         how = data.get("reason") or f"ended with exit code {data['exit_code']}"
         return f"{data['process']} {how}."

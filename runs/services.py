@@ -102,7 +102,7 @@ def submit_run(
                 created_by=by,
                 config=parsed.to_row(),
                 warnings=[_as_json(finding) for finding in findings],
-                priority=parsed.priority,
+                priority=target.default_priority if parsed.priority is None else parsed.priority,
                 idempotency_key=idempotency_key,
                 resumed_from=earlier_run(team, parsed.resume_from),
                 sealed_image_login=sealed_login(parsed.image_login),

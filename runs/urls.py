@@ -23,4 +23,5 @@ urlpatterns = [
     path(f"{RUN}cancel/", views.cancel, name="cancel"),
     path(TARGET, views_targets.target, name="target"),
     path(f"{TARGET}live/", views_targets.target_live, name="target_live"),
+    path(f"{TARGET}queue/<int:pk>/move/", views_targets.queue_move, name="queue_move"),
 ]

@@ -3,14 +3,14 @@
 from typing import Any
 
 from django.http import HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.utils import timezone
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_POST, require_safe
 
-from runs.models import Run
-from runs.states import RunStatus
+from runs.queue_order import may_order, move_before, move_first, move_last, queue_of
 from runs.target_holders import holders_of, use_by_day, use_of_nodes
-from workspace.models import ComputeTarget, Team
+from workspace.errors import Conflict
+from workspace.models import ComputeTarget
 from workspace.requests import SignedInRequest
 from workspace.selectors import target_for, team_for
 from workspace.target_states import target_state
@@ -24,7 +24,7 @@ def target(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
     found = target_for(team, name)
     context = {
         **target_context(found, team, "overview"),
-        **_now_on(found, team),
+        **_now_on(found, request),
         "history": use_by_day(found, timezone.now()),
     }
     context["most_hours"] = max((day.process_hours for day in context["history"]), default=0) or 1
@@ -35,18 +35,37 @@ def target(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
 def target_live(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
     team = team_for(request.user, slug)
     found = target_for(team, name)
-    context = {"target": found, "is_own": found.team == team, **_now_on(found, team)}
+    context = {"target": found, "is_own": found.team == team, **_now_on(found, request)}
     return render(request, "workspace/_target_live.html", context)
 
 
-def _now_on(target: ComputeTarget, team: Team) -> dict[str, Any]:
+@require_POST
+def queue_move(request: SignedInRequest, slug: str, name: str, pk: int) -> HttpResponse:
+    """Move a waiting run a place up or down, or to the top."""
+    found = target_for(team_for(request.user, slug), name)
+    queue = [queued.run for queued in queue_of(found)]
+    run = next((run for run in queue if run.pk == pk), None)
+    if run is None:
+        raise Conflict("That run does not wait here any more.")
+    at, to = queue.index(run), request.POST.get("to")
+    if to == "first":
+        move_first(run, by=request.user)
+    elif to == "up" and at > 0:
+        move_before(run, queue[at - 1], by=request.user)
+    elif to == "down" and at + 2 < len(queue):
+        move_before(run, queue[at + 2], by=request.user)
+    elif to == "down":
+        move_last(run, by=request.user)
+    return redirect("runs:target", slug, name)
+
+
+def _now_on(target: ComputeTarget, request: SignedInRequest) -> dict[str, Any]:
     state = target_state(target)
     holders = holders_of(target, state.nodes)
     return {
         "state": state,
         "nodes": use_of_nodes(state.nodes, holders),
         "holders": holders,
-        "queue": Run.objects.filter(target=target, status=RunStatus.QUEUED)
-        .select_related("team", "created_by")
-        .order_by("-priority", "pk"),
+        "queue": queue_of(target),
+        "may_order": may_order(target, request.user),
     }
