@@ -1,10 +1,14 @@
 """MPI on this machine: mpirun for real, ranks that work together, each with a log of its own."""
 
+import json
+import re
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.config.launched import ROOT
 from tests.product.product import Product
 from tests.product.sources import program, script
 from tests.product.steady_run import check_end
@@ -12,6 +16,10 @@ from tests.product.steady_run import check_end
 pytestmark = [pytest.mark.product, pytest.mark.tensorflow]
 MPI = {"type": "mpi", "process_count_per_node": 3}
 BUILD_SECONDS = 600
+# Horovod takes minutes to build: its wheel is kept for the next session of tests.
+WHEELS = Path.home() / ".cache" / "trainyard-tests" / "wheels"
+HOROVOD_SECONDS = 1500
+CHECKSUM = re.compile(r"rank \d: weights checksum ([0-9a-f]{16})")
 
 
 def submit(product: Product, source: dict[str, str], **config: Any) -> int:
@@ -96,4 +104,24 @@ def test_a_stop_gives_every_rank_the_whole_grace(product: Product):
     assert run["status"] == "Canceled"
     for rank in range(3):
         assert product.log(number, f"rank-{rank}").decode().split() == ["ready", "saving", "saved"]
+    check_end(product, number, run)
+
+
+@pytest.mark.parametrize("example", ["mpi4py", "horovod"])
+def test_ranks_of_an_example_end_with_the_same_weights(product: Product, example: str):
+    WHEELS.mkdir(parents=True, exist_ok=True)
+    if not (product.home / "wheels").exists():
+        (product.home / "wheels").symlink_to(WHEELS)
+    folder = ROOT / "examples" / example
+    answer = product.send_run(folder, json.loads((folder / "run.json").read_text()))
+    assert answer.status_code == 201, answer.text
+    number = answer.json()["number"]
+    run = product.wait_for_end(number, HOROVOD_SECONDS)
+    logs = [product.log(number, f"rank-{rank}").decode() for rank in range(2)]
+    assert run["status"] == "Completed", (run["end_detail"], logs)
+    checksums = [CHECKSUM.findall(log) for log in logs]
+    assert len(checksums[0]) == 1
+    assert checksums[0] == checksums[1]
+    files = {file["path"] for file in product.get(f"/runs/{number}/files")["files"]}
+    assert "outputs/digits/saved_model.pb" in files
     check_end(product, number, run)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from runs.cluster import Facts, environment_of, processes_of, tf_config
+from runs.cluster import Facts, environment_of, mpi_of, mpirun_line, processes_of, tf_config
 from runs.config import RunConfig, parse
 
 FACTS = Facts("7", "/checkpoints")
@@ -93,3 +93,63 @@ def test_parameter_servers_take_no_gpus():
 
 def test_tf_config_is_unset_without_addresses():
     assert tf_config(processes_of(config_of(), "local")[0], {}) is None
+
+
+MPI = {"type": "mpi", "process_count_per_node": 2}
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("local", [("launcher-0", True, 4.0, 4)]),
+        (
+            "swarm",
+            [
+                ("launcher-0", False, None, 0),
+                ("worker-0", True, 2.0, 2),
+                ("worker-1", True, 2.0, 2),
+            ],
+        ),
+    ],
+)
+def test_ranks_have_their_shares_where_they_run(kind: str, expected: list[Any]):
+    config = config_of(MPI, node_count=2, cpus_per_process=1, use_gpu=True)
+    planned = processes_of(config, kind)
+    assert [(p.name, p.listens, p.cpus, p.gpus) for p in planned] == expected
+
+
+def test_a_launcher_is_told_its_hosts_and_a_worker_where_to_listen():
+    config = config_of(MPI, node_count=2)
+    launcher, first, _ = processes_of(config, "docker")
+    addresses = {"worker-0": "worker-0:2222", "worker-1": "worker-1:2222"}
+    told = mpi_of(config, launcher, addresses)
+    assert told is not None
+    assert told["ranks"] == 4
+    assert [(host["address"], host["slots"]) for host in told["hosts"]] == [
+        ("worker-0:2222", 2),
+        ("worker-1:2222", 2),
+    ]
+    assert mpi_of(config, first, addresses) == {"address": "worker-0:2222"}
+
+
+def test_without_containers_the_launcher_has_all_ranks_of_all_nodes():
+    config = config_of(MPI, node_count=2)
+    (launcher,) = processes_of(config, "local")
+    told = mpi_of(config, launcher, {"launcher-0": "127.0.0.1:20001"})
+    assert told is not None
+    assert (told["ranks"], told["hosts"]) == (4, [])
+
+
+def test_ranks_have_the_address_of_the_first_node_and_no_tf_config():
+    on_nodes = plan(config_of(MPI, node_count=2), "docker")["worker-1"]
+    assert on_nodes["AZ_BATCH_MASTER_NODE"] == "host:6000"
+    assert "TF_CONFIG" not in on_nodes
+    assert plan(config_of(MPI))["launcher-0"]["AZ_BATCH_MASTER_NODE"] == "host:2222"
+
+
+def test_the_mpirun_line_is_as_a_person_would_write_it():
+    config = config_of(MPI, node_count=2, script_params={"--name": "a b"})
+    assert mpirun_line(config) == (
+        "mpirun -np 4 --hostfile hosts --map-by slot:OVERSUBSCRIBE --bind-to none"
+        " python train.py --name 'a b'"
+    )

@@ -1,0 +1,30 @@
+"""MPI across the nodes of a swarm: the launcher reaches workers on both, and their ranks meet."""
+
+import pytest
+
+from tests.docker.swarm import BASE_REFERENCE
+from tests.docker.swarm_product import SwarmProduct
+from tests.product.sources import program
+
+pytestmark = [pytest.mark.docker, pytest.mark.product]
+BUILD_SECONDS = 600
+
+
+def test_ranks_on_two_nodes_add_up_what_each_brings(swarm_product: SwarmProduct):
+    number = swarm_product.submit(
+        program("allreduce"),
+        custom_docker_image=BASE_REFERENCE,
+        node_count=2,
+        distributed_training={"type": "mpi", "process_count_per_node": 1},
+        cpus_per_process=1.5,
+    )
+    run = swarm_product.wait_for_end(number, BUILD_SECONDS)
+    launched = swarm_product.log(number, "launcher-0").decode()
+    assert run["status"] == "Completed", (run["end_detail"], launched)
+    nodes = {one["name"]: one["node"] for one in run["processes"]}
+    assert nodes["worker-0"] != nodes["worker-1"]
+    for rank in range(2):
+        own = swarm_product.log(number, f"rank-{rank}").decode()
+        assert f"rank {rank} of 2 on " in own
+        assert ": total 3\n" in own
+        assert f"[rank {rank}] rank {rank} of 2 on " in launched
