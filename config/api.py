@@ -17,8 +17,10 @@ logger = logging.getLogger(__name__)
 
 ROUTERS = (
     "workspace.api",
+    "workspace.api_environments",
     "workspace.api_targets",
     "runs.api",
+    "runs.api_targets",
     "runs.api_uploads",
     "runs.api_logs",
     "models.api",

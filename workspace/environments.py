@@ -16,6 +16,7 @@ from django.utils.crypto import salted_hmac
 from redis.exceptions import RedisError
 
 from workspace.compute.access import ImageLogin
+from workspace.compute.base import BackendError
 from workspace.compute.registry import backend_of
 from workspace.environments_spec import (
     CURATED,
@@ -175,5 +176,8 @@ def remove(environment: Environment) -> None:
         locked.groups.update(environment=None)
         locked.delete()
     if locked.reference:
-        backend_of(locked).discard(locked.reference)
+        try:
+            backend_of(locked).discard(locked.reference)
+        except BackendError as error:
+            log.warning("%s is left for the next daily sweep: %s", locked.reference, error)
     log_path(locked).unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from workspace import environments
+from workspace.curated import curated_environments, in_order
 from workspace.errors import DomainError, NotFound
 from workspace.models import Environment, EnvironmentState, Role, Team
 from workspace.requests import SignedInRequest
@@ -17,9 +18,11 @@ from workspace.streaming import pieces_of, streamed
 
 @require_safe
 def environment_list(request: SignedInRequest, slug: str) -> HttpResponse:
-    found = environments_of(team_for(request.user, slug))
+    team = team_for(request.user, slug)
+    found = environments_of(team)
     context = {
         "environments": found,
+        "curated": curated_environments(team),
         "total_bytes": sum(environment.size_bytes for environment in found),
         "unused": sum(1 for environment in found if _is_removable(environment)),
     }
@@ -33,8 +36,10 @@ def environment(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     context = {
         "environment": found,
         "spec": spec,
+        "asked_for": spec.packages if spec.image else spec.requirements,
         "has_log": environments.log_path(found).exists(),
         "is_removable": _is_removable(found),
+        "versions": in_order(found.versions),
         "packages": sorted(found.packages.items()),
     }
     return render(request, "workspace/environment.html", context)
@@ -92,7 +97,7 @@ def _remove(request: SignedInRequest, team: Team, found: Environment) -> None:
 
 def _is_removable(found: Environment) -> bool:
     uses: int = found.uses  # type: ignore[attr-defined]
-    return not uses and found.state in {EnvironmentState.READY, EnvironmentState.FAILED}
+    return not uses and found.state != EnvironmentState.BUILDING
 
 
 def _environment(team: Team, pk: int) -> Environment:

@@ -1,5 +1,6 @@
 """How environments are asked for, built once, taken up again, and removed."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,11 +10,20 @@ from redis import Redis
 
 from runs.models import ProcessGroup
 from tests.factories import make_environment, make_group, make_run
+from tests.waiting import wait_for
 from workspace import environments, jobs
 from workspace.compute import local_environment
-from workspace.compute.base import EnvironmentFailed
+from workspace.compute.access import ImageLogin
+from workspace.compute.base import EnvironmentFailed, Unreachable
 from workspace.compute.registry import backend_of
-from workspace.environments import EnvironmentSpec, enqueue_build, get_or_create
+from workspace.environments import (
+    EnvironmentSpec,
+    enqueue_build,
+    get_or_create,
+    login_mark,
+    opened_login,
+    sealed_login,
+)
 from workspace.errors import Conflict
 from workspace.models import ComputeTarget, Environment, EnvironmentState, TargetKind, Team
 
@@ -174,3 +184,68 @@ def test_a_failed_environment_is_built_again_when_asked(monkeypatch: pytest.Monk
     environments.retry(environment)
     assert environment.state == EnvironmentState.PENDING
     assert not environment.error
+
+
+@pytest.mark.django_db
+def test_a_build_is_given_up_when_all_who_waited_gave_up(team: Team) -> None:
+    environment = make_environment(EnvironmentState.BUILDING)
+    first, second = make_run(team, environment=environment), make_run(team, environment=environment)
+    assert not environments.is_unwanted(environment)
+    type(first).objects.filter(pk=first.pk).update(cancel_requested_at=timezone.now())
+    assert not environments.is_unwanted(environment)
+    type(second).objects.filter(pk=second.pk).update(cancel_requested_at=timezone.now())
+    assert environments.is_unwanted(environment)
+    Environment.objects.update(last_used_at=timezone.now())
+    assert not environments.is_unwanted(environment)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_canceling_the_last_run_that_waits_stops_the_build(
+    home: Path, team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "HEARTBEAT_SECONDS", 0.05)
+    ended = []
+
+    def build(folder: Path, spec: EnvironmentSpec, log: Callable[[bytes], object]) -> None:
+        run = make_run(team, environment=environment)
+        log(b"Installing.\n")
+        type(run).objects.filter(pk=run.pk).update(cancel_requested_at=timezone.now())
+        try:
+            wait_for(lambda: log(b""), "the end of the build")
+        finally:
+            ended.append(True)
+
+    monkeypatch.setattr(local_environment, "build", build)
+    environment = get_or_create(LOCAL, SPEC)
+    jobs.build_environment(environment.pk)
+    environment.refresh_from_db()
+    assert ended
+    assert environment.state == EnvironmentState.PENDING
+    assert "nobody waits" in environments.log_path(environment).read_text()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_target_that_does_not_answer_is_no_failed_build(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(*args: object) -> None:
+        raise Unreachable("The engine does not answer.")
+
+    monkeypatch.setattr(local_environment, "build", build)
+    environment = get_or_create(LOCAL, SPEC)
+    jobs.build_environment(environment.pk)
+    environment.refresh_from_db()
+    assert environment.state == EnvironmentState.PENDING
+    assert environment.error == "The engine does not answer."
+
+
+def test_logins_of_images_are_told_apart_and_not_told() -> None:
+    first, second = ImageLogin("ana", "open"), ImageLogin("ana", "sesame")
+    assert login_mark(first) != login_mark(second)
+    assert login_mark(first) == login_mark(ImageLogin("ana", "open"))
+    assert login_mark(None) == ""
+    assert opened_login(sealed_login(first)) == first
+    assert "ana" not in sealed_login(first)
+    spec = EnvironmentSpec.of("2.21", image="mine:1")
+    marked = EnvironmentSpec.of("2.21", image="mine:1", image_login=login_mark(first))
+    assert spec.digest("pool") != marked.digest("pool")

@@ -46,7 +46,7 @@ def layers_kept_by_all(engine: Engine) -> Iterator[Any]:
     with engine.client() as client:
         yield client
         for image in client.images.list(filters=OURS):
-            client.images.remove(image.id, force=True)
+            client.images.remove(str(image.id), force=True)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from tests.factories import make_environment, make_group, make_run
+from tests.factories import bearer, make_environment, make_group, make_run
 from workspace.models import Environment, EnvironmentState, Team
 
 
@@ -57,3 +57,29 @@ def test_only_what_nothing_uses_is_removed(admin: Client, team: Team) -> None:
     assert set(Environment.objects.all()) == {waited_for, running}
     refused = admin.post(f"/t/default/environments/{running.pk}/remove/")
     assert refused.status_code == 409
+
+
+def test_the_exact_versions_in_an_environment_are_shown(admin: Client, team: Team) -> None:
+    versions = {"TensorFlow": "2.21.0", "Open MPI": "4.1.4", "Python": "3.11.2"}
+    built = make_environment(versions=versions)
+    make_run(team, environment=built)
+    for at in ("/t/default/environments/", f"/t/default/environments/{built.pk}/"):
+        page = admin.get(at).text
+        assert page.index("3.11.2") < page.rindex("2.21.0")
+        assert "4.1.4" in page
+    page = admin.get("/t/default/environments/").text
+    assert "not built yet" in page  # 2.15
+    assert "tensorflow-cpu==2.15.1" in page
+
+
+def test_the_api_gives_the_exact_versions(client: Client, team: Team, alice: User) -> None:
+    versions = {"TensorFlow": "2.21.0", "Python": "3.11.2"}
+    make_run(team, environment=make_environment(versions=versions, packages={"numpy": "2.0.1"}))
+    answer = client.get("/api/v1/teams/default/environments", headers=bearer(alice)).json()
+    offers = {(offer["framework_version"], offer["gpu"]): offer for offer in answer["curated"]}
+    assert offers["2.21", False]["versions"] == versions
+    assert offers["2.15", False]["versions"] == {}
+    assert offers["2.15", True]["requirements"][0] == "tensorflow[and-cuda]==2.15.1"
+    [built] = answer["environments"]
+    assert built["packages"] == {"numpy": "2.0.1"}
+    assert built["versions"] == versions

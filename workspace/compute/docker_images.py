@@ -4,6 +4,7 @@ import os
 import platform
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -90,13 +91,18 @@ class EngineImages:
                 _remove(client, image)
 
     def stored_bytes(self) -> int:
-        """Give the disk space of all that was built here, each layer counted once."""
+        """Give the disk space that environments take, what they share counted once."""
         with self._engine.asked("The images could not be measured") as client:
+            ours = self._ours(client)
+            whole = [image for image in ours if image.labels.get(ENVIRONMENT_LABEL)]
+            taken = [image for image in ours if any(_is_below(image, other) for other in whole)]
             known: dict[tuple[str, ...], int] = {}
             total = 0
-            for image in sorted(self._ours(client), key=lambda image: len(_layers(image))):
+            for image in sorted(taken, key=lambda image: len(_layers(image))):
                 layers, size = _layers(image), int(image.attrs["Size"])
-                below = max((kept for kept in known if layers[: len(kept)] == kept), default=())
+                below = max(
+                    (kept for kept in known if layers[: len(kept)] == kept), key=len, default=()
+                )
                 total += size - known.get(below, 0)
                 known[layers] = size
             return total
@@ -117,9 +123,8 @@ class EngineImages:
                 and (image.labels.get(ENVIRONMENT_LABEL) or _is_old(image))
                 and not any(_is_below(image, other) for other in kept)
             ]
-            for image in sorted(unused, key=lambda image: -len(_layers(image))):
-                _remove(client, image)
-            return len(unused)
+            unused.sort(key=lambda image: -len(_layers(image)))
+            return sum(_is_removed(client, image) for image in unused)
 
     def _ours(self, client: DockerClient) -> list[Any]:
         label = f"trainyard.installation={self._access.installation}"
@@ -298,6 +303,17 @@ def _is_below(image: Any, other: Any) -> bool:
 def _is_old(image: Any) -> bool:
     created = datetime.fromisoformat(image.attrs["Created"][:19]).replace(tzinfo=UTC)
     return datetime.now(UTC) - created > LAYER_KEPT
+
+
+def _is_removed(client: DockerClient, image: Any) -> bool:
+    """Remove an image, unless a container still has it."""
+    try:
+        _remove(client, image)
+    except APIError as error:
+        if error.status_code != HTTPStatus.CONFLICT:
+            raise
+        return False
+    return True
 
 
 def _remove(client: DockerClient, image: Any) -> None:

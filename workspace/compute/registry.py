@@ -3,6 +3,7 @@
 import hashlib
 from functools import lru_cache
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 
@@ -10,6 +11,9 @@ from workspace.compute.access import TargetAccess
 from workspace.compute.base import Backend, BackendError
 from workspace.models import ComputeTarget, Environment, TargetKind
 from workspace.sealing import unseal
+
+if TYPE_CHECKING:
+    from workspace.compute.docker_images import EngineImages
 
 BACKENDS: dict[str, str] = {
     TargetKind.LOCAL: "workspace.compute.local:LocalBackend",
@@ -30,6 +34,16 @@ def backend_of(environment: Environment) -> Backend:
     if environment.target is None:
         raise BackendError("The compute target that held this environment was removed.")
     return backend_for(environment.target)
+
+
+def images_of(target: ComputeTarget) -> "EngineImages | None":
+    """Give the images on the engine of a target, where it has one."""
+    if not TargetKind(target.kind).has_containers:
+        return None
+    images: EngineImages = import_module("workspace.compute.docker_images").EngineImages(
+        access_to(target)
+    )
+    return images
 
 
 def access_to(target: ComputeTarget) -> TargetAccess:

@@ -15,6 +15,7 @@ from runs.reconciler import RunReconciler
 from runs.sweeping import sweep_uploads
 from workspace import bell, leases
 from workspace.environments import recover_stale
+from workspace.pruning import enqueue_prune
 from workspace.target_watch import TargetWatch
 
 DUTY = "supervisor"
@@ -57,6 +58,7 @@ class Command(BaseCommand):
                         if started - swept_at > SWEEP_EVERY_SECONDS:
                             swept_at = started
                             sweep_uploads(also_kept=manifests_kept_for)
+                            enqueue_prune()
                 except DatabaseError as error:
                     log.warning("The database did not answer: %s", error)
                 if once:
