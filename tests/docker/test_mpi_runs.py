@@ -52,8 +52,9 @@ def test_the_keys_are_only_where_they_are_needed_and_gone_with_the_run(
         found: dict[str, set[str]] = {}
         for name in ("launcher-0", "worker-0"):
             container = client.containers.get(docker_product.container(number, name))
-            done = container.exec_run("ls -l /trainyard/process/mpi")
-            rows = [line.split() for line in bytes(done.output).decode().splitlines()[1:]]
+            _, listed = container.exec_run("ls -l /trainyard/process/mpi")
+            assert isinstance(listed, bytes)
+            rows = [line.split() for line in listed.decode().splitlines()[1:]]
             assert {row[0] for row in rows if row[0].startswith("-")} == {"-rw-------"}
             found[name] = {row[-1] for row in rows}
             said = json.dumps(container.attrs)
