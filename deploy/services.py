@@ -17,7 +17,7 @@ from runs.events import group_of_service, nudge_on_commit
 from runs.queue_terms import Share
 from workspace import bell
 from workspace.errors import Conflict, FieldError, Invalid
-from workspace.models import ComputeTarget, Team
+from workspace.models import ComputeTarget, TargetKind, Team
 from workspace.selectors import use_problem
 from workspace.services import audit
 from workspace.tokens import SecretKind, new_secret
@@ -167,12 +167,15 @@ def _check_target(
     problem = use_problem(target, team, by)
     if problem:
         errors.append(FieldError("target", problem))
+    if TargetKind(target.kind).has_containers:
+        words = f"Services run on targets of the kind local only, and {target.name} is another."
+        raise Invalid.of(*errors, FieldError("target", words))
     if target.is_paused:
         errors.append(FieldError("target", f"Target {target.name} is paused by an admin."))
     need = Share(resources.cpu or 0.0, resources.memory_bytes or 0, resources.gpu or 0, 1)
     errors += [
         FieldError("resources", words)
-        for _, words in cannot_hold(target, [need] * replicas, "replicas")
+        for _, words in cannot_hold(target, [need] * replicas, "replica", "s")
     ]
     if errors:
         raise Invalid.of(*errors)
