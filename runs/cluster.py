@@ -137,6 +137,8 @@ def environment_of(
         variables["TF_USE_LEGACY_KERAS"] = "1"
     if config.mode == Mode.PARAMETER_SERVER:
         variables["GRPC_FAIL_FAST"] = "use_caller"
+    if config.mode == Mode.MPI:
+        variables["MPI4PY_MPIABI"] = "openmpi"
     variables |= config.environment_variables
     variables |= {
         "TRAINYARD_RUN_ID": facts.run_id,

@@ -29,7 +29,7 @@ CUDA_IMAGES = {
     "2.21": "nvidia/cuda:12.5.1-base-ubuntu22.04",
     "2.15": "nvidia/cuda:12.2.2-base-ubuntu22.04",
 }
-MPI_PACKAGES = ("openmpi-bin", "libopenmpi-dev", "openssh-server", "openssh-client")
+MPI_PACKAGES = ("openmpi-bin", "openssh-server", "openssh-client")
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,8 @@ def _horovod() -> Layer:
         headers=$({PYTHON} -c 'import sysconfig; print(sysconfig.get_paths()["include"])')
         [ -e "$headers/Python.h" ] || more="python$python-dev"
         apt-get update -q
-        apt-get install -y -q --no-install-recommends g++ make ${{more:-}}
+        apt-get install -y -q --no-install-recommends g++ make libopenmpi-dev \\
+            ${{more:-}}
         {UV} pip install --python {PYTHON} {" ".join(map(quote, horovod.BUILD_NEEDS))}
         made=$(mktemp -d)
         {variables} {PYTHON} -m pip wheel --no-build-isolation --no-deps --no-cache-dir \
