@@ -75,6 +75,9 @@ def get_or_create(target: ComputeTarget, spec: EnvironmentSpec) -> Environment:
     now = timezone.now()
     same = Environment.objects.filter(pk=environment.pk)
     same.update(last_used_at=now)
+    if target.kind != TargetKind.LOCAL and _is_orphaned(environment):
+        same.update(target=target)
+        environment.refresh_from_db()
     same.filter(state=EnvironmentState.FAILED, built_at__lt=now - RETRY_FAILED_AFTER).update(
         state=EnvironmentState.PENDING, error=""
     )
@@ -84,6 +87,11 @@ def get_or_create(target: ComputeTarget, spec: EnvironmentSpec) -> Environment:
         )
     environment.refresh_from_db()
     return environment
+
+
+def _is_orphaned(environment: Environment) -> bool:
+    """Tell whether the target through which an environment was reached is removed."""
+    return environment.target is None or environment.target.deleted_at is not None
 
 
 def _is_there(environment: Environment) -> bool:

@@ -1,17 +1,15 @@
 """Which machines a target stands for, learned from its engine and kept as its `pool`."""
 
 from functools import partial
-from pathlib import Path
 
 from django.conf import settings
 
-from workspace.compute.access import TargetAccess
-from workspace.compute.base import BackendError
+from workspace.compute.base import BackendError, Unreachable
 from workspace.compute.docker_identity import pool_of
+from workspace.compute.local_engine import local_engine
 from workspace.compute.registry import access_to
 from workspace.models import ComputeTarget, TargetKind
 from workspace.patience import answer, ask
-from workspace.target_addresses import USUAL_SOCKET
 
 A_MOMENT_SECONDS = 1.0
 
@@ -47,11 +45,8 @@ def pool_problem(target: ComputeTarget) -> str:
 
 def engine_here() -> str:
     """Give the address of the engine at this machine's usual socket, if one answers there."""
-    if not Path(USUAL_SOCKET.removeprefix("unix://")).is_socket():
-        return ""
-    access = TargetAccess(home=str(settings.TRAINYARD_HOME), address=USUAL_SOCKET)
     try:
-        answer(ask(partial(pool_of, access, is_swarm=False)), A_MOMENT_SECONDS)
-    except BackendError:
+        found = answer(ask(partial(local_engine, settings.DOCKER_HOST)), A_MOMENT_SECONDS)
+    except Unreachable:
         return ""
-    return USUAL_SOCKET
+    return found.address if found else ""

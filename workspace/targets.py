@@ -65,12 +65,13 @@ def update_target(
         target.pool = ""
         target.unreachable_since = None
         target.unreachable_because = ""
-    target.save()
-    changed = {
-        name: value
-        for name, value in changes.items()
-        if name in SECRETS or getattr(before, name) != getattr(target, name)
-    }
+    columns = [
+        field.attname
+        for field in ComputeTarget._meta.concrete_fields
+        if getattr(before, field.attname) != getattr(target, field.attname)
+    ]
+    target.save(update_fields=columns)
+    changed = {name: value for name, value in changes.items() if name in SECRETS or name in columns}
     audit(
         team=target.team,
         actor=by,

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
@@ -14,7 +15,6 @@ from workspace.models import ComputeTarget, Role, TargetGrant, TargetKind, Team
 from workspace.pools import engine_here, pool_problem
 from workspace.requests import SignedInRequest
 from workspace.selectors import own_target, sharers_of, targets_for, team_for
-from workspace.target_addresses import USUAL_SOCKET
 from workspace.target_states import target_state, target_states
 from workspace.targets import (
     add_target,
@@ -36,7 +36,7 @@ STATES: dict[str, tuple[dict[str, bool], str]] = {
 def targets(request: SignedInRequest, slug: str) -> HttpResponse:
     team = team_for(request.user, slug)
     states = target_states(targets_for(team))
-    has_it = any(state.target.address == USUAL_SOCKET for state in states)
+    has_it = any(state.target.address == settings.DOCKER_HOST for state in states)
     context = {"targets": states, "offered": "" if has_it else engine_here()}
     return render(request, "workspace/targets.html", context)
 
@@ -72,7 +72,7 @@ def use_this_engine(request: SignedInRequest, slug: str) -> HttpResponse:
     taken = set(targets_for(team).values_list("name", flat=True))
     name = next(n for n in ("docker", *(f"docker-{i}" for i in range(2, 99))) if n not in taken)
     made = add_target(
-        team=team, by=request.user, name=name, kind=TargetKind.DOCKER, address=USUAL_SOCKET
+        team=team, by=request.user, name=name, kind=TargetKind.DOCKER, address=settings.DOCKER_HOST
     )
     return _made(request, made)
 

@@ -1,6 +1,5 @@
 """Trying real engines: what works on them is said, and what does not, with the remedy."""
 
-import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,20 +25,16 @@ INSTALLATION = "trials"
 
 @contextmanager
 def web_at(host: str) -> Iterator[str]:
-    """Answer as the web does when it is asked how it is, at an address that containers reach."""
+    """Answer a runner without a token as the web does, at an address that containers reach."""
 
-    class Health(BaseHTTPRequestHandler):
+    class Runners(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = json.dumps({"status": "ok"}).encode()
-            self.send_response(200 if self.path == "/api/v1/health" else 404)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            self.send_error(401 if self.path == "/runner/v1/spec" else 404)
 
         def log_message(self, format: str, *args: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer((host, 0), Health)
+    server = ThreadingHTTPServer((host, 0), Runners)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"

@@ -33,7 +33,7 @@ import json, os, shutil, ssl, urllib.error, urllib.request
 said = {"free": shutil.disk_usage("/").free}
 bundle = os.environ["CA"]
 trusting = ssl.create_default_context(cadata=bundle) if bundle else None
-address = os.environ["URL"] + "/api/v1/health"
+address = os.environ["URL"] + "/runner/v1/spec"
 try:
     said["web"] = urllib.request.urlopen(address, timeout=10, context=trusting).status
 except urllib.error.HTTPError as error:
@@ -42,7 +42,7 @@ except Exception as error:
     said["trouble"] = str(getattr(error, "reason", error))
 print(json.dumps(said))
 """
-SERVER_ERROR = 500
+ASKED_FOR_TOKEN = 401
 
 
 @dataclass(frozen=True)
@@ -212,14 +212,14 @@ class _EngineTrial:
         if self._seen is None:
             raise Skipped("Only a container could tell.")
         url = self._url()
-        status = self._seen.get("web", SERVER_ERROR)
-        if status < SERVER_ERROR:
+        status = self._seen.get("web")
+        if status == ASKED_FOR_TOKEN:
             return f"{url} answers."
         remedy = (
             "Give the target a web URL that containers reach, or start Trainyard with"
             " TRAINYARD_URL set to one. Does a firewall of this server keep containers out?"
         )
-        trouble = self._seen.get("trouble", f"HTTP status {status}")
+        trouble = self._seen.get("trouble", f"HTTP status {status}, so it is no Trainyard")
         raise Failed(f"From a container {url} does not answer: {trouble}.", remedy)
 
     def _registry(self) -> str:
