@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,11 @@ from tests.product.product import Product
 from tests.product.sources import program, script
 from tests.product.steady_run import check_end
 
-pytestmark = [pytest.mark.product, pytest.mark.tensorflow]
+pytestmark = [
+    pytest.mark.product,
+    pytest.mark.tensorflow,
+    pytest.mark.skipif(shutil.which("mpicxx") is None, reason="Open MPI is not installed"),
+]
 MPI = {"type": "mpi", "process_count_per_node": 3}
 BUILD_SECONDS = 600
 # Horovod takes minutes to build: its wheel is kept for the next session of tests.

@@ -1,8 +1,11 @@
 """Each process of an MPI run gets the keys that it needs, and no other."""
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
+
+import pytest
 
 from runs.mpi_keys import with_keys
 
@@ -20,6 +23,7 @@ def public_of(private: str, folder: Path) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not installed")
 def test_the_launcher_may_enter_the_worker_and_knows_it(tmp_path: Path):
     launcher = with_keys(LAUNCHER, "run-1-1", "launcher-0")
     worker = with_keys(WORKER, "run-1-1", "worker-0")

@@ -351,3 +351,36 @@ def test_a_run_json_that_cannot_be_used_is_named_and_the_form_guesses(
     assert "run.json did not fill in the form" in words(answer)
     assert why in words(answer)
     assert value_of(answer, "entry_script") == "train.py"
+
+
+def test_mpi_is_chosen_by_nodes_and_ranks_and_shows_its_mpirun(
+    page: Client, snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("runs.services.has_mpirun", lambda: True)
+    given = fields(
+        snapshot, mode="mpi", node_count="2", process_count_per_node="3", worker_count="2"
+    )
+
+    said = words(page.post(f"{PAGE}preview/", given))
+    assert "launcher-0 no share set aside mpirun -np 6 --hostfile hosts" in said
+    assert "TF_CONFIG" not in said
+
+    assert page.post(PAGE, given).status_code == 302
+    run = Run.objects.get()
+    assert run.config["node_count"] == 2
+    assert run.config["distributed_training"]["process_count_per_node"] == 3
+    again = page.get(PAGE, {"from": str(run.number)})
+    assert value_of(again, "node_count") == "2"
+    assert value_of(again, "process_count_per_node") == "3"
+
+
+def test_without_mpirun_on_this_machine_mpi_is_refused_with_how_to_install_it(
+    page: Client, snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("runs.services.has_mpirun", lambda: False)
+
+    answer = page.post(PAGE, fields(snapshot, mode="mpi", process_count_per_node="2"))
+
+    assert answer.status_code == 422
+    assert "apt-get install openmpi-bin" in words(answer)
+    assert not Run.objects.exists()
