@@ -42,19 +42,22 @@ class Composed:
             "TRAINYARD_GATEWAY": gateway,
         }
 
-    def __call__(self, *arguments: str) -> str:
+    def __call__(self, *arguments: str, given: bytes = b"") -> str:
         """Run compose; give what it printed."""
+        return self.raw(*arguments, given=given).decode(errors="replace")
+
+    def raw(self, *arguments: str, given: bytes = b"") -> bytes:
         command = compose_command()
         assert command, "no compose was found"
         done = subprocess.run(
             [*command, "--project-name", self.project, *arguments],
             cwd=ROOT,
             env=self._environment,
+            input=given,
             capture_output=True,
-            text=True,
             check=False,
         )
-        assert done.returncode == 0, f"{done.stdout[-4000:]}{done.stderr[-4000:]}"
+        assert done.returncode == 0, (done.stdout[-4000:], done.stderr[-4000:].decode())
         return done.stdout
 
 

@@ -9,13 +9,13 @@ import pytest
 from docker.models.containers import Container
 
 from tests.docker.compose import Composed, composed
-from tests.docker.engine import Engine
+from tests.docker.engine import BASE_IMAGE, Engine
 from tests.product.product import OVER, PASSWORD
 from tests.product.sources import packed
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.docker
-BUILD_SECONDS = 300
+BUILD_AND_RUN_SECONDS = 300
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,11 @@ def test_the_admin_logs_in(compose: Composed) -> None:
 
 
 def test_a_run_ends_completed_on_the_engine_of_the_host(compose: Composed) -> None:
-    config = {"experiment": "first", "entry_script": "train.py"}
+    config = {
+        "experiment": "first",
+        "entry_script": "train.py",
+        "custom_docker_image": BASE_IMAGE,
+    }
     source = {
         "train.py": "import os\nprint('hello from', os.getuid())\n"
         "open('outputs/result', 'w').write('42')\n"
@@ -121,16 +125,19 @@ def test_a_run_ends_completed_on_the_engine_of_the_host(compose: Composed) -> No
             run: dict[str, Any] = api.get(f"/runs/{number}").json()
             return run if run["status"] in OVER else None
 
-        run = wait_for(ended, "the end of the run", BUILD_SECONDS)
+        run = wait_for(ended, "the end of the run", BUILD_AND_RUN_SECONDS)
         assert run["status"] == "Completed", run
         assert api.get(f"/runs/{number}/logs/worker-0").text == "hello from 10001\n"
         assert api.get(f"/runs/{number}/files/outputs/result").text == "42"
 
 
-def test_what_is_stored_outlives_the_containers(compose: Composed) -> None:
+def test_a_new_project_goes_on_from_a_backup(compose: Composed) -> None:
     with team_api(compose) as api:
         kept = api.get("/runs").json()
-    compose("down", "--timeout", "5")
+    backup = compose.raw("exec", "-T", "web", "python", "manage.py", "backup", "-")
+    compose("down", "--volumes", "--timeout", "5")
+    restore = ("run", "--rm", "-T", "start", "python", "manage.py", "restore", "-")
+    assert "Restored the backup of" in compose(*restore, given=backup)
     compose("up", "--detach")
     wait_for(lambda: is_healthy(compose), "a healthy product", 120)
     with team_api(compose) as api:
