@@ -19,10 +19,11 @@ from deploy.models import Replica, ReplicaState, Revision, Service, ServiceState
 from deploy.replicas import ReplicaKeeper
 from deploy.selectors import living_replicas, revisions_of
 from runs.events import group_of_service, nudge_on_commit
-from workspace.compute.base import BackendError
+from workspace.compute.base import BackendError, Unreachable
 from workspace.environments import enqueue_build
 from workspace.errors import Invalid, NotFound
 from workspace.models import Environment, EnvironmentState
+from workspace.reach import Reach
 
 LINES_SHOWN = 30
 BROKEN_AGAIN_SECONDS = 1.0
@@ -40,8 +41,9 @@ class Hindrance:
 class ServiceReconciler:
     """Moves services along. What it remembers between ticks only saves looking too often."""
 
-    def __init__(self) -> None:
-        self._keeper = ReplicaKeeper()
+    def __init__(self, reach: Reach | None = None) -> None:
+        self._reach = reach or Reach()
+        self._keeper = ReplicaKeeper(self._reach)
         self._not_before: dict[int, float] = {}
 
     def tick(self) -> None:
@@ -55,8 +57,11 @@ class ServiceReconciler:
 
     def _advance(self, service: Service) -> None:
         try:
+            self._reach.backend(service.target)
             hindrance = self._bring_about(service)
         except BackendError as error:
+            if isinstance(error, Unreachable):
+                self._reach.lost(service.target, error)
             hindrance = Hindrance(trouble=str(error))
             self._not_before[service.pk] = time.monotonic() + BROKEN_AGAIN_SECONDS
             log.warning("Service %s of %s: %s", service.name, service.team.slug, error)

@@ -15,8 +15,8 @@ from runs.launch import plan_of
 from runs.logs import log_of
 from runs.models import Process, ProcessGroup
 from runs.states import ProcessState
-from workspace.compute.base import BackendError, SightingState
-from workspace.compute.registry import backend_for
+from workspace.compute.base import Backend, BackendError, SightingState
+from workspace.reach import Reach
 
 LOOK_EVERY_SECONDS = 1.0
 ASK_STARTING_EVERY = 0.2
@@ -33,7 +33,8 @@ LINES_SHOWN = 30
 class ReplicaKeeper:
     """Looks after replicas, with one health check at most under way for each."""
 
-    def __init__(self) -> None:
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
         self._probes = Probes()
         self._looked_at: dict[str, float] = {}
         self._silences: dict[int, int] = {}
@@ -42,7 +43,7 @@ class ReplicaKeeper:
         """Start a new replica, or what an interrupted start left out."""
         group = _group_of(replica)
         try:
-            backend_for(group.target).start(plan_of(group))
+            self._reach.backend(group.target).start(plan_of(group))
         except BackendError as error:
             if error.retryable:
                 raise
@@ -91,7 +92,7 @@ class ReplicaKeeper:
         process = group.processes.get()
         if process.state == ProcessState.EXITED:
             return _exit_in_words(process)
-        backend = backend_for(group.target)
+        backend = self._reach.backend(group.target)
         alive = {
             sighting.name
             for sighting in backend.observe(group.label)
@@ -161,9 +162,10 @@ class ReplicaKeeper:
         if not self._is_due(group.label) and group.stop_requested_at:
             return
         if group.removed_at is None:
-            if not _is_torn_down(group, has_failed=replica.has_failed):
+            backend = self._reach.backend(group.target)
+            if not _is_torn_down(group, backend, has_failed=replica.has_failed):
                 return
-            backend_for(group.target).remove(group.label)
+            backend.remove(group.label)
         self._bury(replica, group)
 
     def _bury(self, replica: Replica, group: ProcessGroup) -> None:
@@ -213,9 +215,8 @@ def _count_death(replica: Replica, reason: str) -> None:
     revision.save(update_fields=["quick_deaths", "retry_at", "failure"])
 
 
-def _is_torn_down(group: ProcessGroup, *, has_failed: bool) -> bool:
+def _is_torn_down(group: ProcessGroup, backend: Backend, *, has_failed: bool) -> bool:
     """Bring a group to its end: ask, then kill, then see that its log is stored."""
-    backend = backend_for(group.target)
     grace = timedelta(0) if has_failed else timedelta(seconds=group.grace_seconds)
     if group.stop_requested_at is None:
         group.stop_requested_at = timezone.now()

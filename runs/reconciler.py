@@ -38,9 +38,9 @@ log = logging.getLogger(__name__)
 class RunReconciler:
     """Moves runs along. What it remembers between ticks only saves looking too often."""
 
-    def __init__(self) -> None:
+    def __init__(self, reach: Reach | None = None) -> None:
         self._looked_at: dict[str, float] = {}
-        self._reach = Reach()
+        self._reach = reach or Reach()
         self._admission = Admission(self._reach)
 
     def tick(self) -> None:

@@ -16,6 +16,7 @@ from runs.sweeping import sweep_uploads
 from workspace import bell, leases
 from workspace.environments import recover_stale
 from workspace.pruning import enqueue_prune
+from workspace.reach import Reach
 from workspace.target_watch import TargetWatch
 
 DUTY = "supervisor"
@@ -38,7 +39,8 @@ class Command(BaseCommand):
         watch = TargetWatch()
         if not once:
             watch.start()
-        runs, services = RunReconciler(), ServiceReconciler()
+        reach = Reach()
+        runs, services = RunReconciler(reach), ServiceReconciler(reach)
         has_duty = False
         swept_at = float("-inf")
         try:
