@@ -53,9 +53,9 @@ def capacity_of(target: ComputeTarget) -> Share:
 
 
 def cannot_hold(
-    target: ComputeTarget, processes: Sequence[Share], things: str
+    target: ComputeTarget, processes: Sequence[Share], thing: str = "process", s: str = "es"
 ) -> list[tuple[str, str]]:
-    """Say what of these `things` a target could not hold if all of it were free, by resource.
+    """Say what a target could not hold of a gang if all of it were free, by resource.
 
     One that does not answer now may be able to.
     """
@@ -63,23 +63,28 @@ def cannot_hold(
     machines: list[Machine] = []
     with suppress(BackendError):
         has, machines = capacity_of(target), _machines(nodes_of(target))
+    count = len(processes)
+    gang, needs, does = (
+        (f"1 {thing}", "needs", "does") if count == 1 else (f"{count} {thing}{s}", "need", "do")
+    )
     short = need.excess_over(has)
     if short or not machines:
         return [
-            (name, f"{len(processes)} {things} need {words} that target {target.name} has.")
+            (name, f"{gang} {needs} {words} that target {target.name} has.")
             for name, words in short.items()
         ]
     floor = Floor(machines, [], 0.0)
-    if floor.is_possible(_as_one(target, processes), floor.numbers(_nodes(target))):
+    usable = floor.numbers(_nodes(target))
+    if floor.is_possible(_as_one(target, processes), usable):
         return []
-    largest = max(machines, key=lambda machine: (len(machine.gpus), machine.cpus))
-    nodes = f"{len(machines)} node{'' if len(machines) == 1 else 's'}"
+    most = max((machines[at] for at in usable), key=lambda one: (len(one.gpus), one.cpus))
+    nodes = f"{len(usable)} node{'' if len(usable) == 1 else 's'}"
     return [
         (
             "gpus" if need.gpus else "cpus" if need.cpus else "memory_bytes",
-            f"{len(processes)} {things} do not fit on the {nodes} of target {target.name}, each"
-            f" whole on one: the largest, {largest.name}, has {len(largest.gpus)} GPUs,"
-            f" {largest.cpus:g} CPUs and {largest.memory_bytes / 1e9:.1f} GB of memory.",
+            f"{gang} {does} not fit on the {nodes} of target {target.name}, each whole on one: the"
+            f" largest, {most.name}, has {len(most.gpus)} GPUs, {most.cpus:g} CPUs and"
+            f" {most.memory_bytes / 1e9:.1f} GB of memory.",
         )
     ]
 

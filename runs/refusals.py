@@ -20,8 +20,7 @@ def refusals(config: RunConfig, target: ComputeTarget, team: Team) -> list[Field
     processes = [share_of(process) for process in processes_of(config, target.kind)]
     gpus = int(total(processes).gpus)
     errors = [
-        FieldError(FIELDS[resource], words)
-        for resource, words in cannot_hold(target, processes, "processes")
+        FieldError(FIELDS[resource], words) for resource, words in cannot_hold(target, processes)
     ]
     if config.priority is not None and config.priority > target.max_priority:
         errors.append(

@@ -17,17 +17,18 @@ from workspace.compute.base import (
 
 
 class FakeBackend:
-    """A target with four cores, whose processes live until they are stopped or made to die."""
+    """A target of four cores, whose processes live until they are stopped or made to die."""
 
     def __init__(self) -> None:
         self.alive: dict[str, set[str]] = {}
         self.calls: list[tuple[str, str]] = []
         self.start_error: BackendError | None = None
         self.silence: Unreachable | None = None
+        self.nodes = [Node("here", cpus=4, memory_bytes=8 * 10**9)]
 
     def check(self) -> Sequence[Node]:
         self._answer()
-        return [Node("here", cpus=4, memory_bytes=8 * 10**9)]
+        return self.nodes
 
     def prepare(
         self,

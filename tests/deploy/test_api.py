@@ -101,7 +101,7 @@ def test_every_wrong_field_is_named_at_once(
         ({"model": "nothing:1"}, "model", "no model 'nothing'"),
         ({"model": "digits:7"}, "model", "no version 7; its newest is 1"),
         ({"target": "moon"}, "target", "no compute target 'moon'"),
-        ({"resources": {"cpu": 4000}}, "resources", "1 replicas need 4000 CPUs, of "),
+        ({"resources": {"cpu": 4000}}, "resources", "1 replica needs 4000 CPUs, of "),
         ({"resources": {"gpu": 60}}, "resources", "60 GPUs, of "),
     ],
 )
