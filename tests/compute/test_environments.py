@@ -204,7 +204,7 @@ def test_canceling_the_last_run_that_waits_stops_the_build(
     home: Path, team: Team, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobs, "HEARTBEAT_SECONDS", 0.05)
-    ended = []
+    ended: list[bool] = []
 
     def build(folder: Path, spec: EnvironmentSpec, log: Callable[[bytes], object]) -> None:
         run = make_run(team, environment=environment)

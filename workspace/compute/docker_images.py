@@ -36,7 +36,13 @@ from workspace.compute.image_layers import (
     base_of,
     layers_of,
 )
-from workspace.compute.image_workshop import BUILDING_LABEL, Workshop, sweep, workshop
+from workspace.compute.image_workshop import (
+    BUILDING_LABEL,
+    Workshop,
+    cache_of,
+    sweep,
+    workshop,
+)
 from workspace.environments_spec import EnvironmentSpec
 
 ANSWER_SECONDS = 1800
@@ -125,6 +131,15 @@ class EngineImages:
             ]
             unused.sort(key=lambda image: -len(_layers(image)))
             return sum(_is_removed(client, image) for image in unused)
+
+    def clear(self) -> None:
+        """Remove all images and the cache that this installation has on the engine."""
+        with self._engine.asked("The images could not be removed") as client:
+            for image in sorted(self._ours(client), key=lambda image: -len(_layers(image))):
+                _remove(client, image)
+            cache = cache_of(self._access.installation)
+            for volume in client.volumes.list(filters={"name": cache}):
+                volume.remove()
 
     def _ours(self, client: DockerClient) -> list[Any]:
         label = f"trainyard.installation={self._access.installation}"

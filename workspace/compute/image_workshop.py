@@ -100,7 +100,7 @@ def workshop(
     client: DockerClient, image: str, *, installation: str, digest: str, log: BuildLog
 ) -> Iterator[Workshop]:
     """Give a running build container on top of an image, and take it down in the end."""
-    cache = f"ty-{installation}-uv-cache"
+    cache = cache_of(installation)
     labels = {"trainyard.installation": installation}
     client.volumes.create(cache, labels=labels)
     try:
@@ -129,6 +129,11 @@ def workshop(
         yield Workshop(client, container, log)
     finally:
         remove_container(container)
+
+
+def cache_of(installation: str) -> str:
+    """Give the name of the volume in which builds keep what they fetched."""
+    return f"ty-{installation}-uv-cache"
 
 
 def sweep(client: DockerClient, installation: str, digest: str = "") -> None:
