@@ -24,9 +24,9 @@ from workspace.services import audit
 from workspace.target_states import look_at
 
 TRIAL_JOB = "workspace.jobs_targets.try_target"
-TRIAL_SECONDS = 300
+TRIAL_SECONDS = 900
 KEPT_SECONDS = 24 * 3600
-SILENT_SECONDS = 90.0
+SILENT_SECONDS = 200.0
 LOOK_EVERY_SECONDS = 0.05
 
 

@@ -4,11 +4,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 
+from tests.docker.docker_product import TARGET, DockerProduct
 from tests.docker.engine import Engine
 from tests.docker.swarm import Swarm
+from tests.waiting import wait_for
 from workspace.compute import docker_machine, docker_trial
 from workspace.compute.access import TargetAccess
 from workspace.compute.docker import DockerBackend
@@ -116,3 +119,25 @@ def test_a_swarm_works_and_its_manager_stands_for_the_same_machines(swarm: Swarm
     whole = pool_of(access, is_swarm=True)
     assert whole
     assert pool_of(access, is_swarm=False) == whole
+
+
+@pytest.mark.product
+def test_a_whole_product_tries_its_engine_and_its_containers_reach_it(
+    docker_product: DockerProduct,
+) -> None:
+    at = f"/targets/{TARGET}/test"
+    docker_product.call("POST", at)
+
+    def trial() -> Any:
+        told = docker_product.get(at)
+        return told if told["is_over"] else None
+
+    told = wait_for(trial, "the end of the trial", 120)
+    assert [step for step in told["steps"] if step["outcome"] == "failed"] == []
+    assert told["works"]
+    said = {step["name"]: step["said"] for step in told["steps"]}
+    assert said["Containers reach Trainyard"].endswith("answers.")
+    target = docker_product.get(f"/targets/{TARGET}")
+    assert (target["pool"], target["shares_machines_with"]) == ("local", ["local"])
+    assert target["nodes"][0]["engine_version"]
+    wait_for(lambda: not docker_product.left(), "an engine without anything of the product", 60)

@@ -21,8 +21,8 @@ from workspace.compute.docker_identity import swarm_problem
 from workspace.compute.trial import Failed, Skipped, Step, Tried, walk
 from workspace.compute.trial_reach import Reaching
 
-ANSWER_SECONDS = 20
-PROBE_SECONDS = 45
+ANSWER_SECONDS = 60
+PROBE_SECONDS = 90
 LEAST_FREE_BYTES = 10 * 10**9
 NEWEST_IMAGES = 20
 NO_PYTHON = 97
