@@ -2,7 +2,16 @@
 
 from tests.docker.docker_product import docker_product, one_docker_product
 from tests.docker.engine import engine
+from tests.docker.own_engine import own_engine, own_engine_product
 from tests.docker.stage import yard
 from tests.docker.swarm import swarm
 
-__all__ = ["docker_product", "engine", "one_docker_product", "swarm", "yard"]
+__all__ = [
+    "docker_product",
+    "engine",
+    "one_docker_product",
+    "own_engine",
+    "own_engine_product",
+    "swarm",
+    "yard",
+]

@@ -26,9 +26,10 @@ class DockerProduct(Product):
         is_new = self._launched is None
         super().start()
         if is_new:
-            self.post(
-                "/targets", {"name": TARGET, "kind": "docker", "address": self.engine.address}
-            )
+            self.make_target()
+
+    def make_target(self) -> None:
+        self.post("/targets", {"name": TARGET, "kind": "docker", "address": self.engine.address})
 
     @property
     def installation(self) -> str:

@@ -7,6 +7,7 @@ stops it. Its images stay in the cache. TRAINYARD_TEST_ENGINE=unix:///path names
 import fcntl
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from typing import IO
 import docker
 import pytest
 from docker import DockerClient
-from docker.errors import DockerException, ImageNotFound
+from docker.errors import ImageNotFound
 
 from tests.waiting import wait_for
 
@@ -50,13 +51,14 @@ class Engine:
             client.close()
 
     def answers(self) -> bool:
-        if not self.socket.exists():
-            return False
-        try:
-            with self.client() as client:
-                return bool(client.ping())
-        except DockerException:
-            return False
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(5)
+            try:
+                probe.connect(str(self.socket))
+                probe.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+                return b" 200 OK" in probe.recv(64)
+            except OSError:
+                return False
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +91,7 @@ def running_engine() -> Iterator[Engine]:
     folder.mkdir(parents=True, exist_ok=True)
     shared = Engine(f"unix://{folder}/docker.sock")
     with open(folder / "users", "a") as users:
-        with _only_one(folder / "starting"):
+        with only_one(folder / "starting"):
             fcntl.flock(users, fcntl.LOCK_SH)
             if not shared.answers():
                 _make_bridge()
@@ -102,7 +104,7 @@ def running_engine() -> Iterator[Engine]:
         try:
             yield shared
         finally:
-            with _only_one(folder / "starting"):
+            with only_one(folder / "starting"):
                 if _is_last(users):
                     stop_dockerd(folder)
 
@@ -145,7 +147,7 @@ def stop_dockerd(folder: Path) -> None:
 
 def ensure_base_image(engine: Engine) -> None:
     """Make the image that stands in for Docker Hub's python:3.11-slim, once for each engine."""
-    with _only_one(CACHE / "base-image.lock"), engine.client() as client:
+    with only_one(CACHE / "base-image.lock"), engine.client() as client:
         try:
             client.images.get(BASE_IMAGE)
         except ImageNotFound:
@@ -208,7 +210,8 @@ def _make_bridge() -> None:
 
 
 @contextmanager
-def _only_one(path: Path) -> Iterator[None]:
+def only_one(path: Path) -> Iterator[None]:
+    """Hold the only right to something, named by a file, among all sessions of this machine."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -22,11 +22,7 @@ from workspace.compute.access import TargetAccess
 from workspace.compute.base import BackendError, Unreachable
 from workspace.compute.docker import DockerBackend
 
-# The SDK leaves open the socket of a connection that fails.
-pytestmark = [
-    pytest.mark.docker,
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.docker
 
 
 @dataclass(frozen=True)

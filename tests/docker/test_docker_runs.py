@@ -13,7 +13,7 @@ from tests.product.sources import script
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.product]
-BUILD_AND_TRAIN_SECONDS = 600
+BUILD_AND_TRAIN_SECONDS = 900
 PLAIN: dict[str, Any] = {"custom_docker_image": BASE_IMAGE, "cpus_per_process": 0.5}
 CHECKSUM = re.compile(r"worker \d: weights checksum ([0-9a-f]{16})")
 STEADY = (
@@ -46,7 +46,7 @@ def test_a_script_runs_in_a_container_of_its_own(docker_product: DockerProduct) 
         "open('outputs/kept', 'w').write('k')\n"
     )
     number = docker_product.submit(source, **PLAIN)
-    run = docker_product.wait_for_end(number)
+    run = docker_product.wait_for_end(number, BUILD_AND_TRAIN_SECONDS)
     assert run["status"] == "Completed", run["end_detail"]
     assert docker_product.log(number) == f"worker-0 10001 {number}\n".encode()
     assert files_of(docker_product, number) == {"outputs/kept"}
@@ -83,9 +83,10 @@ def test_an_estimator_trains_with_all_of_its_roles(docker_product: DockerProduct
 
 def test_a_canceled_run_leaves_nothing(docker_product: DockerProduct) -> None:
     number = docker_product.submit(script(STEADY), **PLAIN)
+    docker_product.wait_for_status(number, "Running", seconds=BUILD_AND_TRAIN_SECONDS)
     docker_product.wait_for_words(number)
     assert docker_product.cancel(number).status_code in (200, 202)
-    assert docker_product.wait_for_end(number)["status"] == "Canceled"
+    assert docker_product.wait_for_end(number, BUILD_AND_TRAIN_SECONDS)["status"] == "Canceled"
     assert docker_product.left() == []
 
 
@@ -93,10 +94,11 @@ def test_a_killed_container_fails_the_run_and_its_last_words_are_kept(
     docker_product: DockerProduct,
 ) -> None:
     number = docker_product.submit(script(STEADY), **PLAIN)
+    docker_product.wait_for_status(number, "Running", seconds=BUILD_AND_TRAIN_SECONDS)
     docker_product.wait_for_words(number)
     with docker_product.engine.client() as client:
         client.api.kill(docker_product.container(number))
-    run = docker_product.wait_for_end(number)
+    run = docker_product.wait_for_end(number, BUILD_AND_TRAIN_SECONDS)
     assert run["status"] == "Failed"
     assert "worker-0" in run["end_detail"]["message"]
     assert "container was killed" in run["end_detail"]["message"]
@@ -110,7 +112,7 @@ def test_a_killed_container_fails_the_run_and_its_last_words_are_kept(
 def test_a_program_killed_for_memory_is_told_so(docker_product: DockerProduct) -> None:
     source = script("held = b'x' * (600 * 1024**2)\nprint(len(held))")
     number = docker_product.submit(source, **PLAIN, memory_gb=0.25)
-    run = docker_product.wait_for_end(number)
+    run = docker_product.wait_for_end(number, BUILD_AND_TRAIN_SECONDS)
     assert run["status"] == "Failed"
     assert run["end_reason"] == "out_of_memory", run
     assert docker_product.left() == []
@@ -118,8 +120,9 @@ def test_a_program_killed_for_memory_is_told_so(docker_product: DockerProduct) -
 
 def test_a_run_goes_on_while_the_supervisor_is_killed(docker_product: DockerProduct) -> None:
     number = docker_product.submit(script(STEADY.replace("10_000", "40")), **PLAIN)
+    docker_product.wait_for_status(number, "Running", seconds=BUILD_AND_TRAIN_SECONDS)
     docker_product.wait_for_words(number)
     docker_product.kill("supervisor")
-    assert docker_product.wait_for_end(number)["status"] == "Completed"
+    assert docker_product.wait_for_end(number, BUILD_AND_TRAIN_SECONDS)["status"] == "Completed"
     assert docker_product.log(number).splitlines()[-1] == b"step 39"
     wait_for(lambda: docker_product.left() == [], "the end of all that the run left")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -88,6 +89,8 @@ class Engine:
 
     def _connect(self) -> DockerClient:
         try:
+            if self.is_here:
+                _knock(self.address.removeprefix("unix://"))
             client = self._make(".".join(map(str, OLDEST_API)))
             try:
                 spoken = str(client.api.version(api_version=False)["ApiVersion"])
@@ -149,6 +152,13 @@ class Engine:
 
     def _name(self) -> str:
         return f"The engine at {self.address}"
+
+
+def _knock(path: str) -> None:
+    """See that something listens at a socket; the SDK forgets to close one where nothing does."""
+    with socket.socket(socket.AF_UNIX) as knocking:
+        knocking.settimeout(CONNECT_SECONDS)
+        knocking.connect(path)
 
 
 def _in_memory(name: str, text: str) -> str:
