@@ -5,6 +5,7 @@ from tests.docker.engine import engine
 from tests.docker.own_engine import own_engine, own_engine_product
 from tests.docker.stage import yard
 from tests.docker.swarm import swarm
+from tests.docker.swarm_product import one_swarm_product, swarm_product
 
 __all__ = [
     "docker_product",
