@@ -11,8 +11,10 @@ __all__ = [
     "docker_product",
     "engine",
     "one_docker_product",
+    "one_swarm_product",
     "own_engine",
     "own_engine_product",
     "swarm",
+    "swarm_product",
     "yard",
 ]
