@@ -8,12 +8,14 @@ import tarfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import docker
 from docker.errors import DockerException, ImageNotFound
 from docker.models.containers import Container
+from docker.models.images import Image
 
 from bench.measure import NotMeasured
 from bench.site import PROGRAMS, Site
@@ -21,6 +23,7 @@ from bench.site import PROGRAMS, Site
 TARGET = "engine"
 PYTHON = "/opt/environment/bin/python"
 PORT = 2222
+PLAIN_IMAGE = "python:3.11-slim"
 USUAL_SOCKET = "unix:///var/run/docker.sock"
 
 
@@ -41,8 +44,23 @@ class ContainerSite(Site):
         super().start()
         self.post("/targets", {"name": TARGET, "kind": "docker", "address": self.address})
 
-    def submit(self, program: str, /, *arguments: str, **config: Any) -> int:
-        return super().submit(program, *arguments, **on_engine(config))
+    @cached_property
+    def plain(self) -> str:
+        """The image of runs without TensorFlow, which is there from now on."""
+        return self._image_of({"custom_docker_image": PLAIN_IMAGE})
+
+    @cached_property
+    def tensorflow(self) -> str:
+        """The image of runs with TensorFlow, which is there from now on."""
+        return self._image_of({})
+
+    def _image_of(self, config: Mapping[str, Any]) -> str:
+        before = {image.id for image in self._environments()}
+        for _ in range(2):
+            self.wait(self.submit("hello", **on_engine(config)))
+            self.hang_up()
+        (made,) = [str(image.id) for image in self._environments() if image.id not in before]
+        return made
 
     def end(self) -> None:
         """Stop everything; leave no container, network, volume or image of ours."""
@@ -61,17 +79,9 @@ class ContainerSite(Site):
                 continue  # it went with another
         self.engine.close()
 
-    def image(self) -> str:
-        """Give the image that the runs have, for the same containers without Trainyard."""
-        mark = "trainyard.environment"
-        found = self.engine.images.list(filters={"label": mark})
-        ours = [image for image in found if self._installation() in str(image.labels)]
-        newest = max(ours, key=lambda image: str(image.attrs["Created"]))
-        return str(newest.id)
-
     @contextmanager
     def by_hand(
-        self, program: str, arguments: Sequence[str] = (), workers: int = 1
+        self, image: str, program: str, arguments: Sequence[str] = (), workers: int = 1
     ) -> Iterator[list[Container]]:
         """Create containers for a program, with TF_CONFIG where there are several."""
         name = f"bench-{os.getpid()}"
@@ -82,7 +92,7 @@ class ContainerSite(Site):
                 alias = self.engine.api.create_endpoint_config(aliases=[f"worker-{index}"])
                 made.append(
                     self.engine.containers.create(
-                        self.image(),
+                        image,
                         [PYTHON, "-u", "/tmp/train.py", *arguments],  # noqa: S108 (in a container)
                         working_dir="/tmp",  # noqa: S108
                         environment=_tf_config(index, workers),
@@ -96,6 +106,10 @@ class ContainerSite(Site):
             for container in made:
                 container.remove(force=True)
             network.remove()
+
+    def _environments(self) -> list[Image]:
+        marks = ["trainyard.environment", f"trainyard.installation={self._installation()}"]
+        return self.engine.images.list(filters={"label": marks})
 
     def _installation(self) -> str:
         key = (self.home / "secret_key").read_bytes()

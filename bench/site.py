@@ -58,10 +58,14 @@ class Site:
             )
         until(self._is_healthy, "Trainyard is healthy", BOOT_SECONDS, every=0.01)
 
-    def stop(self) -> None:
+    def hang_up(self) -> None:
+        """Close the connection, which the web process does not keep for long while it is idle."""
         if self._connection:
             self._connection.close()
             self._connection = None
+
+    def stop(self) -> None:
+        self.hang_up()
         if self._launcher and self._launcher.poll() is None:
             self._launcher.send_signal(signal.SIGTERM)
             self._launcher.wait(60)

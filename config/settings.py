@@ -15,6 +15,8 @@ DEBUG = environment.flag("DEBUG")
 TRAINYARD_HOME = environment.writable_folder("TRAINYARD_HOME", BASE_DIR / "var")
 TRAINYARD_PORT = environment.number("TRAINYARD_PORT", 8000, low=1, high=65535)
 TRAINYARD_URL = environment.origin("TRAINYARD_URL", f"http://127.0.0.1:{TRAINYARD_PORT}")
+# Where workers and the supervisor reach the web themselves, if not where others do.
+TRAINYARD_OWN_URL = environment.origin("TRAINYARD_OWN_URL", TRAINYARD_URL)
 TRAINYARD_CA_BUNDLE = environment.existing_file("TRAINYARD_CA_BUNDLE")
 TRAINYARD_SCORE_MAX_BYTES = environment.number(
     "TRAINYARD_SCORE_MAX_BYTES", 10_000_000, low=1, high=2**31

@@ -6,10 +6,11 @@ import time
 from collections.abc import Iterator, Sequence
 
 from bench.bench import Bench
-from bench.engine import ContainerSite, on_engine, seconds_to_line
+from bench.engine import PLAIN_IMAGE, ContainerSite, on_engine, seconds_to_line
 from bench.measure import Line, alternate, median_of
 from bench.site import submission
 
+PLAIN = {"custom_docker_image": PLAIN_IMAGE}
 TIMES = 7
 GANG = 8
 OVER_SDK_SECONDS, OVER_ONE_SECONDS = 0.3, 3.0
@@ -22,9 +23,11 @@ LEAST_SHARE_OF_STEPS, MOST_OF_FIRST_STEP = 0.98, 1.1
 def measure_first_line(bench: Bench) -> Iterator[Line]:
     site = bench.containers
 
+    image = site.plain
+
     def by_sdk() -> float:
         began = time.perf_counter()
-        with site.by_hand("hello") as (container,):
+        with site.by_hand(image, "hello") as (container,):
             container.start()
             return seconds_to_line(container, b"hello", began)
 
@@ -41,6 +44,7 @@ def measure_first_line(bench: Bench) -> Iterator[Line]:
 
 def measure_gang(bench: Bench) -> Iterator[Line]:
     site = bench.containers
+    _ = site.plain  # which is built here
     gang, one = alternate(lambda: _first_lines(site, GANG), lambda: _first_lines(site, 1), 3)
     yield Line(
         f"gang of {GANG} containers to all first lines",
@@ -54,9 +58,11 @@ def measure_gang(bench: Bench) -> Iterator[Line]:
 
 def measure_stop(bench: Bench) -> Iterator[Line]:
     site = bench.containers
+    _ = site.plain
 
     def canceled() -> float:
-        number = site.submit("sleeper", "--ignore", "1", grace_seconds=GRACE_SECONDS)
+        config = on_engine({**PLAIN, "grace_seconds": GRACE_SECONDS})
+        number = site.submit("sleeper", "--ignore", "1", **config)
         with site.watch(number, worker_0=0) as socket:
             while "ready" not in str(socket.recv()):
                 pass
@@ -78,6 +84,7 @@ def measure_stop(bench: Bench) -> Iterator[Line]:
 def measure_training(bench: Bench) -> Iterator[Line]:
     """Train on two containers, and on two by hand with the same image and TF_CONFIG, in turn."""
     site = bench.containers
+    image = site.tensorflow
     first: dict[str, list[float]] = {"ours": [], "by hand": []}
 
     def under_trainyard() -> float:
@@ -93,7 +100,7 @@ def measure_training(bench: Bench) -> Iterator[Line]:
 
     def by_hand() -> float:
         began = time.perf_counter()
-        with site.by_hand("gang_steps", STEPS, WORKERS) as containers:
+        with site.by_hand(image, "gang_steps", STEPS, WORKERS) as containers:
             for container in containers:
                 container.start()
             first["by hand"].append(seconds_to_line(containers[0], b"first step", began))
@@ -131,7 +138,7 @@ def _gang(workers: int) -> dict[str, object]:
 
 def _first_lines(site: ContainerSite, workers: int) -> float:
     """Give how long after its submission the last process of a run printed its first line."""
-    form, kind = submission("hello", **on_engine(_gang(workers)))
+    form, kind = submission("hello", **on_engine({**PLAIN, **_gang(workers)}))
     waited_for = {f"worker-{index}" for index in range(workers)}
     began = time.perf_counter()
     number = site.call("POST", "/runs", form, kind)["number"]

@@ -100,35 +100,61 @@ def test_the_admin_logs_in(compose: Composed) -> None:
         assert page.status_code == 200
 
 
-def test_a_run_ends_completed_on_the_engine_of_the_host(compose: Composed) -> None:
+def submit(api: httpx.Client, program: str) -> int:
     config = {
         "experiment": "first",
         "entry_script": "train.py",
         "custom_docker_image": BASE_IMAGE,
     }
-    source = {
-        "train.py": "import os\nprint('hello from', os.getuid())\n"
-        "open('outputs/result', 'w').write('42')\n"
-    }
+    answer = api.post(
+        "/runs",
+        files={"source": ("source.zip", packed({"train.py": program}))},
+        data={"config": json.dumps(config)},
+    )
+    assert answer.status_code == 201, answer.text
+    number: int = answer.json()["number"]
+    return number
+
+
+def end_of(api: httpx.Client, number: int) -> dict[str, Any]:
+    def ended() -> dict[str, Any] | None:
+        run: dict[str, Any] = api.get(f"/runs/{number}").json()
+        return run if run["status"] in OVER else None
+
+    return wait_for(ended, f"the end of run {number}", BUILD_AND_RUN_SECONDS)
+
+
+def test_a_run_ends_completed_on_the_engine_of_the_host(compose: Composed) -> None:
     with team_api(compose) as api:
         (target,) = api.get("/targets").json()
         assert (target["name"], target["kind"]) == ("local", "docker")
-        answer = api.post(
-            "/runs",
-            files={"source": ("source.zip", packed(source))},
-            data={"config": json.dumps(config)},
+        number = submit(
+            api,
+            "import os\nprint('hello from', os.getuid())\n"
+            "open('outputs/result', 'w').write('42')\n",
         )
-        assert answer.status_code == 201, answer.text
-        number = answer.json()["number"]
-
-        def ended() -> dict[str, Any] | None:
-            run: dict[str, Any] = api.get(f"/runs/{number}").json()
-            return run if run["status"] in OVER else None
-
-        run = wait_for(ended, "the end of the run", BUILD_AND_RUN_SECONDS)
+        run = end_of(api, number)
         assert run["status"] == "Completed", run
         assert api.get(f"/runs/{number}/logs/worker-0").text == "hello from 10001\n"
         assert api.get(f"/runs/{number}/files/outputs/result").text == "42"
+
+
+def test_what_a_killed_container_printed_is_not_lost(engine: Engine, compose: Composed) -> None:
+    with team_api(compose) as api, engine.client() as client:
+        number = submit(api, "import time\nprint('last words', flush=True)\ntime.sleep(600)\n")
+        wait_for(
+            lambda: "last words" in api.get(f"/runs/{number}/logs/worker-0").text,
+            "the first line",
+            BUILD_AND_RUN_SECONDS,
+        )
+        mark: dict[str, Any] = {"label": "trainyard.process=worker-0"}
+        running = client.containers.list(filters=mark)
+        (ours,) = [one for one in running if f"-run-{number}-1-" in (one.name or "")]
+        ours.kill()
+        run = end_of(api, number)
+        assert run["status"] == "Failed"
+        assert api.get(f"/runs/{number}/logs/worker-0").text == "last words\n"
+        assert run["processes"][0]["exit_code"] == 137, run
 
 
 def test_a_new_project_goes_on_from_a_backup(compose: Composed) -> None:

@@ -17,7 +17,7 @@ class TargetAccess:
 
     `installation` labels what is ours on an engine that several Trainyards may share.
 
-    `own_url` and `ca_bundle`: where this server answers, as seen from its own machine.
+    `own_url` and `ca_bundle`: where this server answers, as the supervisor sees it.
     `address`: unix:///path, tcp://host:port (with TLS where a certificate is given) or
     ssh://user@host. `nodes`: the names of those that may be used; empty for all.
     """

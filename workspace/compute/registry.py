@@ -54,7 +54,7 @@ def access_to(target: ComputeTarget) -> TargetAccess:
     return TargetAccess(
         home=home,
         installation=_installation(),
-        own_url=settings.TRAINYARD_URL,
+        own_url=settings.TRAINYARD_OWN_URL,
         ca_bundle=settings.TRAINYARD_CA_BUNDLE,
         address=target.address,
         tls_ca=target.tls_ca,
