@@ -105,6 +105,13 @@ def test_a_run_of_one_attempt_offers_no_choice_of_attempts(client: Client, run: 
     assert 'aria-label="Attempts"' not in shown(client, run)
 
 
+def test_the_list_of_runs_shows_which_are_in_trouble(client: Client, run: Run):
+    Run.objects.update(not_responding_since=timezone.now(), still_since=timezone.now())
+    listed = client.get("/t/default/runs/").content.decode()
+    assert "not responding" in listed
+    assert "no progress" in listed
+
+
 def test_a_run_on_its_way_back_to_the_queue_says_so(client: Client, run: Run):
     Run.objects.update(requeue_because="preempted")
     assert "being preempted" in shown(client, run)
