@@ -67,7 +67,7 @@ def launch(folder: Folder) -> int:
     if told["hosts"]:
         settings = _settings_across(_write_ssh(folder, told), told["hosts"][0]["address"])
     command = mpirun_command(told["ranks"], hostfile, _own_command(folder, RANK))
-    child = _spawn(command, {**_in_both_versions(settings), **os.environ})
+    child = _spawn(command, {**_common_settings(), **settings, **os.environ})
     signal.signal(signal.SIGTERM, lambda number, frame: os.kill(child, signal.SIGUSR1))
     return _exit_code(os.waitpid(child, 0)[1])
 
@@ -129,40 +129,40 @@ def _hosts(told: Mapping[str, Any]) -> str:
 def _settings_alone(folder: Folder) -> dict[str, str]:
     """Keep all on this machine, and what is left of it in the folder."""
     return {
-        "btl_tcp_if_include": "lo",
-        "oob_tcp_if_include": "lo",
-        "btl_vader_backing_directory": folder.mpi,
-        "btl_sm_backing_directory": folder.mpi,
-        "orte_tmpdir_base": folder.mpi,
-        "prte_tmpdir_base": folder.mpi,
+        "OMPI_MCA_btl_tcp_if_include": "lo",
+        "OMPI_MCA_oob_tcp_if_include": "lo",
+        "OMPI_MCA_btl_vader_backing_directory": folder.mpi,
+        "OMPI_MCA_btl_sm_backing_directory": folder.mpi,
+        "OMPI_MCA_orte_tmpdir_base": folder.mpi,
+        "PRTE_MCA_prte_tmpdir_base": folder.mpi,
     }
 
 
 def _settings_across(ssh_config: str, address: str) -> dict[str, str]:
     """Use the one network that all share: others may have the same addresses on every node."""
-    network = _network_towards(address)
+    network, agent = _network_towards(address), f"ssh -F {ssh_config}"
     return {
-        "btl_tcp_if_include": network,
-        "oob_tcp_if_include": network,
-        "btl_vader_single_copy_mechanism": "none",
-        "plm_rsh_agent": f"ssh -F {ssh_config}",
-        "plm_ssh_agent": f"ssh -F {ssh_config}",
-        "plm_rsh_no_tree_spawn": "1",
-        "plm_ssh_no_tree_spawn": "1",
+        "OMPI_MCA_btl_tcp_if_include": network,
+        "OMPI_MCA_oob_tcp_if_include": network,
+        "PRTE_MCA_prte_if_include": network,
+        "OMPI_MCA_btl_vader_single_copy_mechanism": "none",
+        "OMPI_MCA_plm_rsh_agent": agent,
+        "PRTE_MCA_plm_ssh_agent": agent,
+        "OMPI_MCA_plm_rsh_no_tree_spawn": "1",
+        "PRTE_MCA_plm_ssh_no_tree_spawn": "1",
     }
 
 
-def _in_both_versions(settings: Mapping[str, str]) -> dict[str, str]:
-    """Write settings as Open MPI 4 and 5 read them; each overlooks what it does not know."""
-    common = {"btl": "^openib", "pml": "ob1", "btl_base_warn_component_unused": "0"}
+def _common_settings() -> dict[str, str]:
+    """Give what holds everywhere; Open MPI 4 and 5 overlook each other's settings."""
     given = {
-        f"{prefix}{name}": value
-        for name, value in (common | dict(settings)).items()
-        for prefix in ("OMPI_MCA_", "PRTE_MCA_")
+        "OMPI_MCA_btl": "^openib",
+        "OMPI_MCA_pml": "ob1",
+        "OMPI_MCA_btl_base_warn_component_unused": "0",
     }
     if os.geteuid() == 0:
-        given |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-        given |= {"PRTE_ALLOW_RUN_AS_ROOT": "1", "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+        for maker in ("OMPI", "PRTE"):
+            given |= {f"{maker}_ALLOW_RUN_AS_ROOT{more}": "1" for more in ("", "_CONFIRM")}
     return given
 
 

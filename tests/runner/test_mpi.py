@@ -16,6 +16,13 @@ the job to be terminated. The first process to do so was:
   Process name: [[25263,1],1]
   Exit code:    7
 """
+FIRST_TO_FAIL_IN_5 = """\
+prterun detected that one or more processes exited with non-zero status,
+thus causing the job to be terminated. The first process to do so was:
+
+   Process name: [prterun-vm-15925@1,1]
+   Exit code:    7
+"""
 SIGNALLED = """\
 mpirun noticed that process rank 2 with PID 0 on node vm exited on signal 9 (Killed).
 """
@@ -43,10 +50,19 @@ This is usually due to either a failure of the TCP network
             "rank 1 was killed by signal 11 (SIGSEGV)",
         ),
         (FIRST_TO_FAIL, "rank 1 ended with exit code 7"),
+        (FIRST_TO_FAIL_IN_5, "rank 1 ended with exit code 7"),
         (SIGNALLED, "rank 2 was killed by signal 9 (SIGKILL)"),
         (LOST, "lost its connection to node worker-1"),
     ],
-    ids=["no failure", "a rank's own words", "a signal", "mpirun", "mpirun, signal", "lost"],
+    ids=[
+        "no failure",
+        "a rank's own words",
+        "a signal",
+        "mpirun",
+        "mpirun 5",
+        "mpirun, signal",
+        "lost",
+    ],
 )
 def test_the_rank_at_fault_is_read_from_what_was_said_last(tmp_path: Path, log: str, reason: str):
     spool = tmp_path / "spool.log"
