@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 
-from runs.queue_floor import Floor
+from runs.queue_floor import Floor, Room
 from runs.queue_memory import Refused
 from runs.queue_terms import (
     Decision,
@@ -26,7 +26,7 @@ from runs.queue_terms import (
 )
 from runs.queue_words import Words
 
-MOST_KEPT = 24
+MOST_KEPT = 16
 NOTHING = Share()
 
 
@@ -90,6 +90,7 @@ class _Queue:
             (one for one in held if one.may_be_preempted and one.priority < 0),
             key=lambda one: (-one.since, -(one.run_id or 0)),
         )
+        self._freed: dict[int, Room] | None = None
         self._refused: dict[int, Refused] = {}
         self._possible: dict[int, dict[tuple[Share, ...], bool]] = {}
         self._nodes = {pk: self._floor.numbers(terms.nodes) for pk, terms in limits.targets.items()}
@@ -179,7 +180,9 @@ class _Queue:
         refused = self._refused[run.target_id].even_then
         if run.priority < 0 or not self._victims or refused.covers(run):
             return False
-        if not self._floor.fits_without(run, on, self._victims):
+        if self._freed is None:
+            self._freed = self._floor.freed_by(self._victims)
+        if not self._floor.fits_in(run, on, self._freed):
             refused.note(run)
             return False
         if not self._would_start(run, on, self._victims):
@@ -195,6 +198,7 @@ class _Queue:
             for limit, share in self._freed_by[id(victim)]:
                 limit.leaving += share
         self._victims = [one for one in self._victims if one not in chosen]
+        self._freed = None
         self._preempt |= {one.run_id: run.run_id for one in chosen if one.run_id is not None}
         for limit, need in self._allowances(run):
             limit.take(need)
@@ -205,7 +209,7 @@ class _Queue:
 
     def _fewest(self, run: Waiting, on: frozenset[int], enough: list[Holding]) -> list[Holding]:
         """Give of those that are enough only what is needed, with the newest rather than others."""
-        nodes = self._floor.fits_without(run, on, enough)
+        nodes = self._floor.fits_in(run, on, self._floor.freed_by(enough))
         there = [one for one in enough if any(part.node in nodes for part in one.parts)]
         chosen = there if self._would_start(run, on, there) else enough
         for victim in reversed(chosen[:]):
@@ -224,7 +228,7 @@ class _Queue:
             )
             if limit.stays_full_for(need, without=freed):
                 return False
-        return bool(self._floor.fits_without(run, on, leaving))
+        return bool(self._floor.fits_in(run, on, self._floor.freed_by(leaving)))
 
     def _allowances(self, one: Waiting | Holding) -> list[tuple[Allowance, Share]]:
         """Give the limits that a run or service counts under, and as how much."""

@@ -63,6 +63,7 @@ class Floor:
             self._move_in(holding)
         numbers = range(len(machines))
         self._by_load = sorted((bool(machines[n].gpus), self._load[n], n) for n in numbers)
+        self._by_size = sorted((len(machines[n].gpus), 0, n) for n in numbers)
         self._by_gpus = sorted((len(self._gpus[n]), self._load[n], n) for n in numbers)
 
     def numbers(self, names: Iterable[str]) -> frozenset[int]:
@@ -85,19 +86,23 @@ class Floor:
 
     def fits_soon(self, run: Waiting, on: frozenset[int]) -> bool:
         """Say whether there is room for a run once those that are ending have left."""
-        return self._find(run, on, self._open(self._soon)) is not None
+        return bool(self.fits_in(run, on, {}))
 
-    def fits_without(
-        self, run: Waiting, on: frozenset[int], leaving: Iterable[Holding]
-    ) -> frozenset[str]:
-        """Give the nodes for a run once these and those that are ending have left, or none."""
-        room = dict(enumerate(self._soon))
+    def freed_by(self, leaving: Iterable[Holding]) -> dict[int, Room]:
+        """Give the room on nodes once these and those that are ending have left."""
+        freed: dict[int, Room] = {}
         for holding in leaving:
             for part in holding.parts:
                 number = self._numbers.get(part.node)
                 if number is not None:
-                    room[number] = _more(room[number], part.share)
-        found = self._find(run, on, self._open(room))
+                    freed[number] = _more(freed.get(number) or self._soon[number], part.share)
+        return freed
+
+    def fits_in(self, run: Waiting, on: frozenset[int], freed: dict[int, Room]) -> frozenset[str]:
+        """Give the nodes for a run beside what was freed, or none."""
+        found = self._find(
+            run, on, lambda at: None if self._closed[at] else freed.get(at) or self._soon[at]
+        )
         return frozenset(self.machines[number].name for number in found or ())
 
     def start(self, run: Waiting, on: frozenset[int]) -> tuple[Place, ...] | None:
@@ -118,7 +123,7 @@ class Floor:
         """Keep nodes for a run from the earliest time on; give it, or None where there is none."""
         self._is_kept = True
         self._count_as_staying(run)
-        if self._find(run, on, self._open(self._far)) is None:
+        if self._find(run, on, self._at_last) is None:
             return None
         known = {t.end for n in on for t in self._tenants[n] if t.end < FAR}
         ends = sorted(known | {self.now})
@@ -193,11 +198,6 @@ class Floor:
 
         return room
 
-    def _open(self, room: Sequence[Room] | dict[int, Room]) -> RoomOf:
-        """Give this room on all nodes but those that are closed."""
-        closed = self._closed
-        return lambda number: None if closed[number] else room[number]
-
     def _at(self, time: float) -> RoomOf:
         """Give the room at a time, beside all that is kept; none on nodes that are closed."""
 
@@ -215,6 +215,9 @@ class Floor:
             return cpus, memory, gpus
 
         return room
+
+    def _at_last(self, number: int) -> Room | None:
+        return None if self._closed[number] else self._far[number]
 
     def _note_later(self, number: int) -> None:
         self._later[number] = self._at(self._kept_from[number])(number) or NONE
@@ -267,8 +270,9 @@ class Floor:
         """
         if not share.gpus:
             return map(NUMBER, self._by_load)
-        first = bisect_left(self._by_gpus, (int(share.gpus), -1, -1)) if is_now else 0
-        return map(NUMBER, islice(self._by_gpus, first, None))
+        nodes = self._by_gpus if is_now else self._by_size
+        first = bisect_left(nodes, (int(share.gpus), -1, -1))
+        return map(NUMBER, islice(nodes, first, None))
 
     def _find(
         self, run: Waiting, on: frozenset[int], room_of: RoomOf, *, is_now: bool = False
