@@ -108,8 +108,9 @@ class ContainerSite(Site):
             network.remove()
 
     def _environments(self) -> list[Image]:
-        marks = ["trainyard.environment", f"trainyard.installation={self._installation()}"]
-        return self.engine.images.list(filters={"label": marks})
+        ours = {"label": f"trainyard.installation={self._installation()}"}
+        found = self.engine.images.list(filters=dict(ours))
+        return [image for image in found if any("-environment:" in tag for tag in image.tags)]
 
     def _installation(self) -> str:
         key = (self.home / "secret_key").read_bytes()
