@@ -66,6 +66,7 @@ def test_a_run_is_put_back_once_and_keeps_the_time_of_its_return():
     put_back(run)
     assert (run.status, run.requeue_because, run.running_at) == (RunStatus.QUEUED, "", None)
     back = events_after(run, 0).last()
+    assert back is not None
     (phase,) = phases_of(run, back.at)
     assert (phase["name"], phase["since"]) == ("Queued", back.at.isoformat())
 
