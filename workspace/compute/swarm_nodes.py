@@ -9,6 +9,7 @@ Described = Mapping[str, Any]
 READY, ACTIVE = "ready", "active"
 ENDED = {"complete", "shutdown", "failed", "rejected", "remove", "orphaned"}
 NANO = 1e9
+COUNTED_GPUS = "Its GPUs are registered by number only: register each by its UUID to use them."
 
 
 def nodes_in(listed: Sequence[Described], held: Mapping[str, set[str]]) -> list[Node]:
@@ -34,8 +35,6 @@ def trouble_of(node: Described) -> str:
     availability = node["Spec"]["Availability"]
     if availability != ACTIVE:
         return f"The swarm's admin set the node's availability to {availability}."
-    if _counted_gpus(node):
-        return "Its GPUs are registered by number only: register each by its UUID to use them."
     return ""
 
 
@@ -54,7 +53,7 @@ def held_gpus(tasks: Iterable[Described]) -> dict[str, set[str]]:
 
 def _node(described: Described, name: str, held: set[str]) -> Node:
     resources = described["Description"]["Resources"]
-    message = trouble_of(described)
+    trouble = trouble_of(described)
     return Node(
         name=name,
         cpus=resources.get("NanoCPUs", 0) / NANO,
@@ -64,14 +63,10 @@ def _node(described: Described, name: str, held: set[str]) -> Node:
             for index, uuid in enumerate(_gpu_uuids(described))
             if uuid not in held
         ),
-        healthy=described["Status"]["State"] == READY and _is_active(described),
-        message=message,
+        healthy=not trouble,
+        message=trouble or (COUNTED_GPUS if _has_counted_gpus(described) else ""),
         engine_version=described["Description"]["Engine"]["EngineVersion"],
     )
-
-
-def _is_active(described: Described) -> bool:
-    return bool(described["Spec"]["Availability"] == ACTIVE)
 
 
 def _gpu_uuids(described: Described) -> list[str]:
@@ -79,7 +74,7 @@ def _gpu_uuids(described: Described) -> list[str]:
     return sorted(one["Value"] for one in named if one and _is_gpu(one))
 
 
-def _counted_gpus(described: Described) -> bool:
+def _has_counted_gpus(described: Described) -> bool:
     counted = [one.get("DiscreteResourceSpec") for one in _generic(described)]
     return any(one and _is_gpu(one) for one in counted)
 

@@ -1,0 +1,91 @@
+"""What a swarm's own descriptions mean: nodes, GPUs and tasks, by hand where none can be had."""
+
+from typing import Any
+
+from workspace.compute.base import SightingState
+from workspace.compute.containers import PROCESS
+from workspace.compute.swarm_nodes import held_gpus, nodes_in
+from workspace.compute.swarm_tasks import sightings_in
+
+
+def described(key: str, host: str, *resources: dict[str, Any], **status: str) -> dict[str, Any]:
+    return {
+        "ID": key,
+        "Spec": {"Availability": "active"},
+        "Status": {"State": "ready", **status},
+        "Description": {
+            "Hostname": host,
+            "Resources": {"NanoCPUs": 4e9, "MemoryBytes": 8e9, "GenericResources": [*resources]},
+            "Engine": {"EngineVersion": "20.10.24"},
+        },
+    }
+
+
+def named(kind: str, uuid: str) -> dict[str, Any]:
+    return {"NamedResourceSpec": {"Kind": kind, "Value": uuid}}
+
+
+def task(state: str, **details: Any) -> dict[str, Any]:
+    status = {"State": state, **details.pop("status", {})}
+    made = {"CreatedAt": "1", "ServiceID": "s", "NodeID": "k1", "Status": status}
+    return {**made, **details}
+
+
+def seen(*tasks: dict[str, Any], node: dict[str, Any] | None = None) -> Any:
+    services = [{"ID": "s", "Spec": {"Labels": {PROCESS: "worker-0"}}}]
+    nodes = {"k1": node or described("k1", "alpha")}
+    (sighting,) = sightings_in(services, tasks, nodes, {"k1": "alpha"})
+    return sighting
+
+
+def test_nodes_of_one_host_name_are_told_apart():
+    nodes = nodes_in([described("k1", "gpu"), described("k2", "gpu"), described("k3", "web")], {})
+    assert [node.name for node in nodes] == ["gpu-k1", "gpu-k2", "web"]
+
+
+def test_gpus_are_those_registered_by_uuid_whatever_their_kind_is_called():
+    resources = [named("NVIDIA-GPU", "GPU-b"), named("gpu", "GPU-a"), named("fpga", "F-1")]
+    (node,) = nodes_in([described("k1", "alpha", *resources)], {"k1": {"GPU-b"}})
+    assert [gpu.uuid for gpu in node.gpus] == ["GPU-a"]
+
+
+def test_gpus_registered_by_number_only_are_not_used_and_the_node_says_so():
+    counted = {"DiscreteResourceSpec": {"Kind": "GPU", "Value": 4}}
+    (node,) = nodes_in([described("k1", "alpha", counted)], {})
+    assert node.healthy
+    assert node.gpus == ()
+    assert "register each by its UUID" in node.message
+
+
+def test_a_gpu_is_held_while_the_task_that_reserves_it_is_not_over():
+    reserves = {"GenericResources": [named("GPU", "GPU-a")]}
+    assert held_gpus([task("running", **reserves)]) == {"k1": {"GPU-a"}}
+    assert held_gpus([task("failed", **reserves), task("shutdown", **reserves)]) == {}
+
+
+def test_a_node_that_is_down_says_why():
+    (node,) = nodes_in([described("k1", "alpha", State="down", Message="Heartbeat failure")], {})
+    assert not node.healthy
+    assert node.message == "The node is down: Heartbeat failure."
+
+
+def test_the_newest_task_of_a_service_counts():
+    old = task("failed", CreatedAt="1", status={"ContainerStatus": {"ExitCode": 1}})
+    assert seen(task("running", CreatedAt="2"), old).state == SightingState.ALIVE
+
+
+def test_a_service_without_a_task_yet_is_waited_for():
+    assert seen().state == SightingState.ALIVE
+
+
+def test_a_task_whose_node_left_the_swarm_is_gone():
+    services = [{"ID": "s", "Spec": {"Labels": {PROCESS: "worker-0"}}}]
+    (sighting,) = sightings_in(services, [task("running")], {}, {})
+    assert sighting.state == SightingState.GONE
+    assert sighting.reason == "its node has left the swarm"
+
+
+def test_a_task_that_the_swarm_ended_is_gone_with_its_words():
+    sighting = seen(task("rejected", status={"Err": "invalid mount config."}))
+    assert sighting.state == SightingState.GONE
+    assert sighting.reason == "the swarm ended its task on alpha (rejected: invalid mount config)"
