@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
+FIRST_IN_CONTAINER = 1
+OOM_COUNTS = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -86,8 +88,17 @@ def memory_of(processes: list[Status]) -> int:
 
 
 def oom_kills() -> int:
-    """Give how often the kernel has killed for want of memory on this machine."""
-    return _sizes(_read("/proc/vmstat"), (b"oom_kill",), unit=1) or 0
+    """Give how often the kernel has killed for want of memory: in our container, or anywhere."""
+    own = own_oom_kills()
+    return own if own is not None else _sizes(_read("/proc/vmstat"), (b"oom_kill",), unit=1) or 0
+
+
+def own_oom_kills() -> int | None:
+    """Give how often that was in our container, or None where we are not its first process."""
+    if os.getpid() != FIRST_IN_CONTAINER:
+        return None
+    counts = (_sizes(_read(path), (b"oom_kill",), unit=1) for path in OOM_COUNTS)
+    return next((count for count in counts if count is not None), None)
 
 
 def _own_memory(process: Status) -> int:

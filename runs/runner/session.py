@@ -201,7 +201,9 @@ class Session:
         limit = self._spec.get("memory_bytes")
         every = MEMORY_SECONDS if limit else MEASURE_SECONDS
         forced: Ending | None = None
-        kill_at, measured_at, kernel_kills = float("inf"), float("-inf"), procfs.oom_kills()
+        kill_at, measured_at = float("inf"), float("-inf")
+        counts_own_kills = procfs.own_oom_kills() is not None
+        kernel_kills = 0 if counts_own_kills else procfs.oom_kills()
         while True:
             ended = program.reap()
             if child in ended:
@@ -209,7 +211,9 @@ class Session:
             now = time.monotonic()
             if now - measured_at >= MEASURE_SECONDS:
                 self._meter.measure()
-                measured_at, kernel_kills = now, procfs.oom_kills()
+                measured_at = now
+                if not counts_own_kills:
+                    kernel_kills = procfs.oom_kills()
             if limit and (used := self._meter.memory()) > limit:
                 forced = over_limit(used, limit)
             elif now >= kill_at:

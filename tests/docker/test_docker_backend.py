@@ -127,6 +127,15 @@ def test_a_program_that_takes_too_much_memory_is_told_so(yard: Yard) -> None:
     assert ending["exit_code"] == 137
 
 
+def test_a_program_that_the_kernel_kills_for_memory_is_told_so(yard: Yard) -> None:
+    """The runner is not told of the limit here, so that the container's own one has to hold."""
+    group, told = yard.one("held = bytearray(400 * 1024**2)", memory_bytes=64 * MEBIBYTE)
+    group.until_collected()
+    assert told.ending is not None
+    assert told.ending["reason"] == "the system killed it for want of memory"
+    assert told.ending["out_of_memory"]
+
+
 def test_starting_again_changes_nothing(yard: Yard) -> None:
     group = yard.group(python(SLEEPS), python(SLEEPS)).start()
     until_up(group)

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from docker.errors import APIError, NotFound
+from docker.models.networks import Network
 from docker.types import DeviceRequest, LogConfig, Mount
 
 from workspace.compute import containers, docker_machine
@@ -124,10 +125,7 @@ class DockerBackend:
         _each(take_away, self._found(group_id))
         with self._engine.asked(f"The network of {group_id} stays") as client:
             for network in client.networks.list(filters=filters_of(self._access, group_id)):
-                try:
-                    network.remove()
-                except NotFound:
-                    continue
+                _remove_network(network)
         self._salvage.forget(group_id)
 
     def discard_checkpoints(self, name: str) -> None:
@@ -268,6 +266,17 @@ def _each(act: Callable[[T], R], all_of: Iterable[T]) -> list[R]:
         return [act(items[0])]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(act, items))
+
+
+def _remove_network(network: Network) -> None:
+    """Remove a network, also one in which an engine that crashed still counts lost containers."""
+    try:
+        network.reload()
+        for container in network.attrs["Containers"] or {}:
+            network.disconnect(container, force=True)
+        network.remove()
+    except NotFound:
+        return
 
 
 def _unless_it_is_over(error: APIError) -> None:
