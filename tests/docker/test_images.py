@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.docker.cleaning import clear
 from tests.docker.engine import BASE_IMAGE, Engine
 from workspace.compute.access import TargetAccess
 from workspace.compute.base import BuiltEnvironment, EnvironmentFailed
@@ -44,9 +45,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def layers_kept_by_all(engine: Engine) -> Iterator[Any]:
     with engine.client() as client:
+        clear(engine, client, INSTALLATION)
         yield client
-        for image in client.images.list(filters=OURS):
-            client.images.remove(str(image.id), force=True)
+        clear(engine, client, INSTALLATION)
 
 
 @pytest.fixture

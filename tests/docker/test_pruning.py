@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
+from tests.docker.cleaning import clear
 from tests.docker.engine import BASE_IMAGE, Engine
 from tests.factories import make_run, make_target
 from workspace import jobs
@@ -38,14 +38,7 @@ def target(
     yield target
     backend_for(target).close()  # type: ignore[attr-defined]
     with engine.client() as client:
-        for image in ours(client, target):
-            client.images.remove(str(image.id), force=True)
-
-
-def ours(client: Any, target: ComputeTarget) -> list[Any]:
-    label = f"trainyard.installation={access_to(target).installation}"
-    found: list[Any] = client.images.list(filters={"label": label})
-    return found
+        clear(engine, client, access_to(target).installation)
 
 
 def built(target: ComputeTarget, *packages: str, days_ago: int = 0) -> Environment:

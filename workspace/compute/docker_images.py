@@ -121,7 +121,11 @@ class EngineImages:
         with self._engine.asked("The images could not be tidied up") as client:
             sweep(client, self._access.installation)
             ours = self._ours(client)
-            kept = [image for image in ours if image.labels.get(ENVIRONMENT_LABEL) in digests]
+            kept = [
+                image
+                for image in ours
+                if image.tags and image.labels.get(ENVIRONMENT_LABEL) in digests
+            ]
             unused = [
                 image
                 for image in ours
@@ -332,5 +336,5 @@ def _is_removed(client: DockerClient, image: Any) -> bool:
 
 
 def _remove(client: DockerClient, image: Any) -> None:
-    for tag in image.tags:
-        client.images.remove(tag)
+    for name in image.tags or [image.id]:
+        client.images.remove(name)

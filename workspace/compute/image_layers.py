@@ -233,6 +233,7 @@ def _link_to_own_python(image: str) -> Layer:
             Step(
                 f"""
                 python=$(command -v python3 || command -v python)
+                [ ! -x {PYTHON} ] || exit 0
                 mkdir -p {ENVIRONMENT}/bin
                 printf '#!/bin/sh\\nexec %s "$@"\\n' "$python" > {PYTHON}
                 chmod 755 {PYTHON}
