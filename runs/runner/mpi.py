@@ -223,13 +223,21 @@ def _await_workers(hosts: Sequence[Mapping[str, Any]], deadline: float) -> str:
         name, _, port = host["address"].rpartition(":")
         while True:
             try:
-                socket.create_connection((name, int(port)), CONNECT_SECONDS).close()
+                _greet(name, int(port))
                 break
             except OSError as error:
                 if time.monotonic() > deadline:
                     return f"{host['name']} does not answer at {host['address']}: {error}"
             time.sleep(LOOK_SECONDS)
     return ""
+
+
+def _greet(name: str, port: int) -> None:
+    """Meet an sshd, politely enough to leave no complaint in its log. Raises OSError."""
+    with socket.create_connection((name, port), CONNECT_SECONDS) as met:
+        if not met.recv(64):
+            raise ConnectionResetError("it closed the connection")
+        met.sendall(b"SSH-2.0-Trainyard\r\n")
 
 
 def _network_towards(address: str) -> str:
