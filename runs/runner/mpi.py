@@ -90,12 +90,17 @@ def serve(folder: Folder) -> int:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             return _exit_code(status)
-        left = {process.pid for process in procfs.descendants(os.getppid())}
-        if stop and left <= {os.getpid(), child}:
+        if stop and not _others_below_the_runner(child):
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             return 0
         time.sleep(LOOK_SECONDS)
+
+
+def _others_below_the_runner(daemon: int) -> bool:
+    """Say whether anything is left of what the launcher started here."""
+    left = {process.pid for process in procfs.descendants(os.getppid())}
+    return not left <= {os.getpid(), daemon}
 
 
 def reason_in(spool: str) -> str:
