@@ -1,5 +1,6 @@
 """What becomes of runs whose engine is restarted, or dies and comes back."""
 
+import re
 from typing import Any
 
 import pytest
@@ -36,7 +37,7 @@ def test_a_run_is_started_again_when_its_engine_was_restarted(
     run = own_engine_product.wait_for_end(number, 120)
     assert run["status"] == "Completed", (run["end_detail"], own_engine_product.launched.said)
     assert b"going on from 7" in own_engine_product.log(number)
-    assert own_engine_product.left() == []
+    wait_for(lambda: own_engine_product.left() == [], "the end of all that the run left", 90)
 
 
 def test_a_run_that_may_not_start_again_ends_with_the_true_reason(
@@ -55,6 +56,8 @@ def test_a_run_that_may_not_start_again_ends_with_the_true_reason(
     own_engine.start()
     run = own_engine_product.wait_for_end(number, 120)
     assert run["status"] == "Failed"
-    assert "engine was restarted" in run["end_detail"]["message"]
+    # The engine asks what it finds to stop; a runner that can still say so is believed.
+    said = run["end_detail"]["message"]
+    assert re.search(r"stopped by its machine|engine was restarted", said), said
     assert own_engine_product.log(number).startswith(b"up\n")
-    assert own_engine_product.left() == []
+    wait_for(lambda: own_engine_product.left() == [], "the end of all that the run left", 90)
