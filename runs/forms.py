@@ -46,7 +46,11 @@ FORM_FIELD_OF = {
     "distributed_training.chief": "dialect",
     "distributed_training.evaluator": "dialect",
     "max_run_duration_seconds": "max_hours",
+    "image_registry_details": "image_username",
+    "image_registry_details.username": "image_username",
+    "image_registry_details.password": "image_password",
 }
+IN_CONTAINERS = ("conda_dependencies_file", "custom_docker_image", "shm_size")
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,24 @@ class NewRunForm(Form):
         list="requirements",
         autocomplete="off",
     )
+    conda_packages = forms.CharField(
+        label="conda packages",
+        help_text="One a line, such as ffmpeg.",
+        required=False,
+        widget=forms.Textarea(attrs={"rows": "3", "spellcheck": "false"}),
+    )
+    conda_dependencies_file = _text(
+        "Conda file", "A file of the source directory, instead of all packages here."
+    )
+    custom_docker_image = _text("Image", "Empty: one that is made for the run.")
+    image_username = _text("User name", "Where the image's registry asks.", autocomplete="off")
+    image_password = forms.CharField(
+        label="Password",
+        help_text="Encrypted at rest, and never shown again.",
+        required=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+    )
+    shm_size = _text("Shared memory", "Size of /dev/shm, such as 2g.")
     max_hours = _number("Hours at most", "Empty: no limit.")
     max_minutes = _number("and minutes", "Added to the hours.")
     max_restarts = _number(
@@ -173,6 +195,13 @@ class NewRunForm(Form):
         if given["pip_requirements_file"]:
             config["pip_requirements_file"] = given["pip_requirements_file"]
         config["pip_packages"] = given["pip_packages"].splitlines()
+        config["conda_packages"] = given["conda_packages"].splitlines()
+        config |= {name: given[name] for name in IN_CONTAINERS if given[name]}
+        if given["image_username"] or given["image_password"]:
+            config["image_registry_details"] = {
+                "username": given["image_username"],
+                "password": given["image_password"],
+            }
         config |= {name: _decimal(given[name]) for name in NUMBERS if given[name]}
         if given["priority"]:
             config["priority"] = _whole(given["priority"])
@@ -319,6 +348,8 @@ def initial_of(config: RunConfig) -> dict[str, Any]:
         "gpus_per_process": config.gpus_per_process or "",
         "pip_packages": "\n".join(config.pip_packages),
         "pip_requirements_file": config.pip_requirements_file,
+        "conda_packages": "\n".join(config.conda_packages),
+        **{name: getattr(config, name) for name in IN_CONTAINERS},
         "max_hours": "" if seconds is None else seconds // 3600,
         "max_minutes": "" if seconds is None else _plain(seconds % 3600 / 60),
         "max_restarts": config.max_restarts or "",

@@ -13,7 +13,9 @@ from runs.models import Run, Snapshot
 from tests.factories import make_run, make_target
 from tests.runs.archive_builders import zip_of, zip_with
 from tests.runs.test_snapshots import snapshot_of
-from workspace.models import Team
+from workspace.compute.access import ImageLogin
+from workspace.environments import opened_login
+from workspace.models import TargetKind, Team
 
 pytestmark = [
     pytest.mark.django_db,
@@ -384,3 +386,34 @@ def test_without_mpirun_on_this_machine_mpi_is_refused_with_how_to_install_it(
     assert answer.status_code == 422
     assert "apt-get install openmpi-bin" in words(answer)
     assert not Run.objects.exists()
+
+
+def test_the_form_says_what_a_container_needs_and_never_shows_the_password_again(
+    page: Client, team: Team, snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("runs.services.use_problem", lambda *of: "")
+    monkeypatch.setattr("runs.services._target_errors", lambda *of: [])
+    make_target(team, "engine", kind=TargetKind.DOCKER, address="unix:///nowhere.sock")
+    given = {
+        "snapshot": snapshot.digest,
+        "experiment": "digits",
+        "entry_script": "train.py",
+        "compute_target": "engine",
+        "custom_docker_image": "registry.example.com/mine:1",
+        "image_username": "ana",
+        "image_password": "open-sesame",
+        "shm_size": "2g",
+        "force": "on",
+    }
+    refused = page.post(PAGE, {**given, "image_username": "", "conda_packages": "ffmpeg"})
+    assert "username is required" in words(refused)
+    assert "put conda packages into the image" in words(refused)
+    assert "open-sesame" not in refused.text
+
+    answer = page.post(PAGE, given)
+    assert answer.status_code == 302, words(answer)
+    run = Run.objects.latest("number")
+    assert run.config["custom_docker_image"] == "registry.example.com/mine:1"
+    assert run.config["shm_size"] == "2g"
+    assert opened_login(run.sealed_image_login) == ImageLogin("ana", "open-sesame")
+    assert "open-sesame" not in json.dumps(run.config) + run.sealed_image_login
