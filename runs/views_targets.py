@@ -10,7 +10,7 @@ from django.views.decorators.http import require_POST, require_safe
 from runs.queue_order import may_order, move_before, move_first, move_last, queue_of
 from runs.target_holders import holders_of, use_by_day, use_of_nodes
 from workspace.errors import Conflict
-from workspace.models import ComputeTarget
+from workspace.models import ComputeTarget, Role
 from workspace.requests import SignedInRequest
 from workspace.selectors import target_for, team_for
 from workspace.target_states import target_state
@@ -42,7 +42,7 @@ def target_live(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
 @require_POST
 def queue_move(request: SignedInRequest, slug: str, name: str, pk: int) -> HttpResponse:
     """Move a waiting run a place up or down, or to the top."""
-    found = target_for(team_for(request.user, slug), name)
+    found = target_for(team_for(request.user, slug, Role.ADMIN), name)
     queue = [queued.run for queued in queue_of(found)]
     run = next((run for run in queue if run.pk == pk), None)
     if run is None:
