@@ -8,8 +8,8 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import tensorflow as tf
 
 STEPS = int(sys.argv[sys.argv.index("--steps") + 1])
-strategy = tf.distribute.MultiWorkerMirroredStrategy()
 tf.config.threading.set_intra_op_parallelism_threads(1)
+strategy = tf.distribute.MultiWorkerMirroredStrategy()
 images = tf.random.stateless_normal([256, 784], [1, 1])
 labels = tf.random.stateless_uniform([256], [1, 2], maxval=10, dtype=tf.int32)
 with strategy.scope():
