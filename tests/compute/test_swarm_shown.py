@@ -1,9 +1,15 @@
 """What a swarm's own descriptions mean: nodes, GPUs and tasks, by hand where none can be had."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from workspace.compute.base import SightingState
+import pytest
+
+from workspace.compute.access import TargetAccess
+from workspace.compute.base import BackendError, SightingState, Unreachable
 from workspace.compute.containers import PROCESS
+from workspace.compute.swarm import SwarmBackend
 from workspace.compute.swarm_nodes import held_gpus, nodes_in
 from workspace.compute.swarm_tasks import sightings_in
 
@@ -89,3 +95,25 @@ def test_a_task_that_the_swarm_ended_is_gone_with_its_words():
     sighting = seen(task("rejected", status={"Err": "invalid mount config."}))
     assert sighting.state == SightingState.GONE
     assert sighting.reason == "the swarm ended its task on alpha (rejected: invalid mount config)"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "The swarm does not have a leader. It's possible that too few managers are online.",
+        "rpc error: code = Unknown desc = context deadline exceeded.",
+    ],
+)
+def test_a_swarm_without_a_leader_counts_as_one_that_does_not_answer(
+    said: str, monkeypatch: pytest.MonkeyPatch
+):
+    class Leaderless:
+        @contextmanager
+        def asked(self, what: str) -> Iterator[None]:
+            raise BackendError(f"{what}: {said}")
+            yield
+
+    backend = SwarmBackend(TargetAccess(home="", address="tcp://127.0.0.1:1"))
+    monkeypatch.setattr(backend, "_engine", Leaderless())
+    with pytest.raises(Unreachable, match="The swarm has no leader"):
+        backend.check()

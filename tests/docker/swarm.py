@@ -105,12 +105,12 @@ class Swarm:
         return states == ["ready"] * len(self.nodes)
 
     @contextmanager
-    def availability(self, name: str, wanted: str) -> Iterator[None]:
-        """Set a node's availability for a while."""
+    def changed(self, name: str, **changes: str) -> Iterator[None]:
+        """Set something of a node, such as its Availability, for a while."""
         with self.manager.engine.client() as client:
             (node,) = client.nodes.list(filters={"name": name})
             before = dict(node.attrs["Spec"])
-            node.update({**before, "Availability": wanted})
+            node.update({**before, **changes})
             try:
                 yield
             finally:
@@ -275,7 +275,7 @@ def _take_down(nodes: tuple[SwarmNode, ...]) -> None:
 
 def _empty(client: DockerClient) -> None:
     with suppress(APIError):  # it is in no swarm
-        client.swarm.leave(force=True)
+        client.api.leave_swarm(force=True)
     for container in client.containers.list(all=True, ignore_removed=True):
         container.remove(force=True, v=True)
     client.volumes.prune()

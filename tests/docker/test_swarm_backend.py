@@ -234,6 +234,21 @@ def test_a_process_has_its_share_and_no_privileges(stage: Stage) -> None:
     }
 
 
+def test_a_runner_gets_the_certificates_by_which_it_trusts_the_web(
+    stage: Stage, tmp_path: Path
+) -> None:
+    (tmp_path / "ca.pem").write_text("certificates")
+    plan = stage.plan("import os; print(open('/trainyard/ca.pem').read(), os.getcwd())")
+    variables = {
+        **plan.processes[0].environment,
+        "TRAINYARD_CA_BUNDLE": str(tmp_path / "ca.pem"),
+    }
+    stage.backend.start(
+        replace(plan, processes=(replace(plan.processes[0], environment=variables),))
+    )
+    assert stage.wait_for_end(0) == ["certificates /trainyard/process/work\n"]
+
+
 def test_a_process_sees_the_gpus_it_was_given_and_the_swarm_is_told_its_share(
     stage: Stage,
 ) -> None:
@@ -369,7 +384,7 @@ def test_a_gang_is_not_started_in_part(stage: Stage) -> None:
 
 
 def test_a_drained_node_is_shown_and_gets_nothing(stage: Stage) -> None:
-    with stage.swarm.availability("node-2", "drain"):
+    with stage.swarm.changed("node-2", Availability="drain"):
         drained = {node.name: node for node in stage.backend.check()}["node-2"]
         assert not drained.healthy
         assert drained.message == "The swarm's admin set the node's availability to drain."

@@ -1,7 +1,7 @@
 """The swarm target: a service of one task for each process, on the nodes of a Docker Swarm."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +16,7 @@ from workspace.compute.base import (
     Node,
     ProcessPlan,
     Sighting,
+    Unreachable,
 )
 from workspace.compute.containers import (
     CA_BUNDLE,
@@ -40,6 +41,11 @@ from workspace.compute.swarm_tasks import sightings_in
 NO_REGISTRY = (
     b"This swarm has several nodes and its target has no registry: the image will be on one node"
     b" only. Give the target a registry, or load the image into the engine of every node.\n"
+)
+NO_LEADER = ("does not have a leader", "context deadline exceeded")
+LEADERLESS = (
+    "The swarm has no leader: half of its managers or more are gone, and until they are back it"
+    " tells nothing and starts nothing."
 )
 
 
@@ -87,6 +93,8 @@ class SwarmBackend:
         try:
             with self._asked(f"{plan.id} could not be started") as client:
                 self._start(client, plan)
+        except Unreachable:
+            raise
         except BackendError:
             self.remove(plan.id)
             raise
@@ -206,8 +214,18 @@ class SwarmBackend:
         for service in client.api.services(filters=filters_of(self.access, group)):
             _gone(client.api.remove_service, service["ID"])
 
-    def _asked(self, what: str) -> AbstractContextManager[DockerClient]:
-        return self._engine.asked(what)
+    @contextmanager
+    def _asked(self, what: str) -> Iterator[DockerClient]:
+        """Give the client of the manager, as the engine's own; see `Engine.asked`."""
+        try:
+            with self._engine.asked(what) as client:
+                yield client
+        except Unreachable:
+            raise
+        except BackendError as error:
+            if any(words in str(error) for words in NO_LEADER):
+                raise Unreachable(LEADERLESS) from error
+            raise
 
     def _may_use(self, node: str) -> bool:
         return not self.access.nodes or node in self.access.nodes

@@ -9,6 +9,7 @@ from docker.types import (
     ConfigReference,
     ContainerSpec,
     EndpointSpec,
+    Healthcheck,
     Mount,
     NetworkAttachmentConfig,
     Placement,
@@ -60,6 +61,8 @@ def service_of(
     container = ContainerSpec(
         image,
         command=list(COMMAND),
+        workdir="/",
+        healthcheck=Healthcheck(test=["NONE"]),
         user=USER,
         hostname=process.name,
         labels=dict(labels),
