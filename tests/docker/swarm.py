@@ -197,6 +197,7 @@ def _plug_in(nodes: tuple[SwarmNode, ...]) -> None:
 
 def _start_engine(node: SwarmNode) -> None:
     node.folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(node.folder / "data/swarm", ignore_errors=True)  # of a session that was killed
     enter = ("ip", "netns", "exec", node.namespace, "unshare", "--uts", "sh", "-ec", ENTER, "sh")
     resources = [f"--node-generic-resource=GPU={uuid}" for uuid in node.gpus()]
     start_dockerd(node.folder, *resources, prefix=(*enter, node.name, control_groups()))
