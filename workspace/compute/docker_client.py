@@ -19,7 +19,7 @@ from workspace.compute.containers import PYTHON
 OLDEST_API = (1, 41)
 OLDEST_ENGINE = "20.10"
 CONNECT_SECONDS = 5
-ANSWER_SECONDS = 60
+ANSWER_SECONDS = 20
 CONNECTIONS = 16
 REMEDIES = {
     "could not select device driver": (
