@@ -29,6 +29,7 @@ from workspace.compute.docker_salvage import Salvage
 AT_ONCE = 8
 CREATED = "created"
 ENDED = {"exited", "dead"}
+ENDED_MEANWHILE = "is not running"  # the engine trips over a container that ends as it is removed
 SCRAP_OF_OUTPUT = {"max-size": "1m", "max-file": "1"}  # what programs print goes to the runner
 T = TypeVar("T")
 R = TypeVar("R")
@@ -121,6 +122,10 @@ class DockerBackend:
                     client.api.remove_container(found["id"], force=True, v=True)
                 except NotFound:
                     return
+                except APIError as error:
+                    if ENDED_MEANWHILE not in str(error):
+                        raise
+                    client.api.remove_container(found["id"], force=True, v=True)
 
         _each(take_away, self._found(group_id))
         with self._engine.asked(f"The network of {group_id} stays") as client:
