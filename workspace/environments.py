@@ -115,8 +115,7 @@ def _enqueue(environment_id: int, digest: str) -> None:
     job_id = f"build-{digest[:32]}"
     try:
         queue = django_rq.get_queue()
-        known = queue.fetch_job(job_id)
-        if known is not None and known.get_status(refresh=True) == "queued":
+        if job_id in queue.get_job_ids():  # not its status, which a worker killed over it leaves
             return
         queue.enqueue(BUILD_JOB, environment_id, job_id=job_id, job_timeout=BUILD_SECONDS)
     except RedisError as error:

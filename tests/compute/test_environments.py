@@ -81,6 +81,15 @@ def test_asking_often_queues_one_build(broker: Redis) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_build_is_asked_for_again_when_its_worker_died_as_it_took_it(broker: Redis) -> None:
+    environment = get_or_create(LOCAL, SPEC)
+    enqueue_build(environment)
+    broker.lpop("rq:queue:default")
+    enqueue_build(environment)
+    assert broker.llen("rq:queue:default") == 1
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_broker_that_is_away_harms_nothing(settings, caplog: pytest.LogCaptureFixture) -> None:
     settings.RQ_QUEUES = {"default": {"URL": "unix:///nonexistent/valkey.sock"}}
     enqueue_build(get_or_create(LOCAL, SPEC))

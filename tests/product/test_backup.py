@@ -28,7 +28,7 @@ def test_what_was_backed_up_during_a_run_is_there_after_a_restore(
 ) -> None:
     done = fresh_product.submit(script("open('outputs/x', 'w').write('kept')\nprint('done')"))
     assert fresh_product.wait_for_end(done)["status"] == "Completed"
-    steady = SteadyRun(fresh_product, tmp_path, lines=600, per_second=100)
+    steady = SteadyRun(fresh_product, tmp_path, lines=2500, per_second=100)
     steady.wait_until_printed(100)
     fresh_product.manage("backup", str(tmp_path / "all.tar.gz"))
     steady.check()
