@@ -4,14 +4,20 @@ from functools import partial
 
 from django.conf import settings
 
+from workspace.compute.access import TargetAccess
 from workspace.compute.base import BackendError, Unreachable
-from workspace.compute.docker_identity import pool_of
-from workspace.compute.local_engine import local_engine
 from workspace.compute.registry import access_to
 from workspace.models import ComputeTarget, TargetKind
 from workspace.patience import answer, ask
 
 A_MOMENT_SECONDS = 1.0
+
+
+def pool_of(access: TargetAccess, *, is_swarm: bool) -> str:
+    """Ask an engine; what talks to engines takes half a second to import, so not at the start."""
+    from workspace.compute import docker_identity
+
+    return docker_identity.pool_of(access, is_swarm=is_swarm)
 
 
 def settle_pool(target: ComputeTarget) -> None:
@@ -46,6 +52,8 @@ def pool_problem(target: ComputeTarget) -> str:
 def engine_here() -> str:
     """Give the address of the engine at this machine's usual socket, if one answers there."""
     try:
+        from workspace.compute.local_engine import local_engine
+
         found = answer(ask(partial(local_engine, settings.DOCKER_HOST)), A_MOMENT_SECONDS)
     except Unreachable:
         return ""
