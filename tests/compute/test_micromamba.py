@@ -53,6 +53,11 @@ def test_a_channel_that_does_not_have_it_is_named_with_the_way_out(
         micromamba.fetch(channel, "amd64")
 
 
+def test_without_a_channel_the_setting_is_named() -> None:
+    with pytest.raises(EnvironmentFailed, match=r"none is set\..*TRAINYARD_CONDA_CHANNEL"):
+        micromamba.fetch("", "amd64")
+
+
 def test_a_machine_that_conda_does_not_know_is_named() -> None:
     with pytest.raises(EnvironmentFailed, match="s390x"):
         micromamba.fetch("https://example.com", "s390x")

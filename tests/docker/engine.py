@@ -26,7 +26,6 @@ from tests.waiting import wait_for
 CACHE = Path.home() / ".cache" / "trainyard-tests"
 BASE_IMAGE = "python:3.11-slim"
 BASE_PACKAGES = "ca-certificates,python3,python3-venv,python3-pip"
-MIRROR = "http://deb.debian.org/debian"
 BRIDGE, BRIDGE_ADDRESS, POOL = "trainyard-test", "10.213.0.1/24", "10.213.128.0/17"
 START_SECONDS = 60
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -176,7 +175,6 @@ def _base_archive() -> Path:
                 f"--include={BASE_PACKAGES}",
                 "bookworm",
                 str(root),
-                MIRROR,
             ],
             capture_output=True,
             text=True,

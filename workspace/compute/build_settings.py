@@ -14,13 +14,12 @@ PASSED_ON = re.compile(
 )
 BUNDLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 HTTP_TIMEOUT_SECONDS = "180"
-CONDA_FORGE = "https://conda.anaconda.org/conda-forge"
 LOCAL_PLACE = re.compile(r"(^|\s)(file:|/|~)")
 
 
 def conda_channel(environ: Mapping[str, str]) -> str:
-    """Give the address of the channel that conda packages come from."""
-    return (environ.get("TRAINYARD_CONDA_CHANNEL") or CONDA_FORGE).rstrip("/")
+    """Give the address of the channel that conda packages come from; "" where none is set."""
+    return environ.get("TRAINYARD_CONDA_CHANNEL", "").rstrip("/")
 
 
 def settings_of(environ: Mapping[str, str]) -> dict[str, str]:

@@ -11,10 +11,16 @@ VERSION = "1.5.8-0"
 PLATFORMS = {"amd64": "linux-64", "arm64": "linux-aarch64"}
 PROGRAM = "bin/micromamba"
 ANSWER_SECONDS = 15
+WAYS_OUT = (
+    "Take the packages from pip (pip_packages) or from a custom_docker_image, or have an admin set"
+    " TRAINYARD_CONDA_CHANNEL to the address of a channel that this server can reach."
+)
 
 
 def fetch(channel: str, machine: str) -> bytes:
     """Give the program for a kind of machine. Raises EnvironmentFailed, soon, with the way out."""
+    if not channel:
+        raise EnvironmentFailed(f"Conda packages need a channel, and none is set. {WAYS_OUT}")
     platform = PLATFORMS.get(machine)
     if platform is None:
         raise EnvironmentFailed(f"Conda packages cannot be installed on {machine} machines.")
@@ -30,7 +36,6 @@ def fetch(channel: str, machine: str) -> bytes:
     except (OSError, ValueError, KeyError, tarfile.TarError) as error:
         cause = error.reason if isinstance(error, urllib.error.URLError) else error
         raise EnvironmentFailed(
-            f"Conda packages need the channel {channel}, which did not give {url} ({cause}). Take"
-            " the packages from pip (pip_packages) or from a custom_docker_image, or have an admin"
-            " set TRAINYARD_CONDA_CHANNEL to a channel that this server can reach."
+            f"Conda packages need the channel {channel}, which did not give {url} ({cause})."
+            f" {WAYS_OUT}"
         ) from error
