@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from bench.bench import Bench
 from bench.engine import PLAIN_IMAGE, ContainerSite, on_engine, seconds_to_line
 from bench.measure import Line, alternate, median_of
-from bench.site import submission
+from bench.site import OVER, submission
 
 PLAIN = {"custom_docker_image": PLAIN_IMAGE}
 TIMES = 7
@@ -147,6 +147,8 @@ def _first_lines(site: ContainerSite, workers: int) -> float:
             message = json.loads(socket.recv())
             if message["type"] == "log":
                 waited_for.discard(message["process"])
+            elif message.get("status") in OVER - {"Completed"}:
+                raise RuntimeError(f"Run {number} ended {message['status']}.")
     took = time.perf_counter() - began
     site.wait(number)
     return took

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 PAUSE_SECONDS = 0.05
 PATIENCE_SECONDS = 60.0
-NOT_FOUND = 255
 
 
-def unknown_of(hosts: Sequence[str]) -> list[str]:
-    """Give the names that are still not known; a network of many machines learns them by and by."""
+def wait_for_names(hosts: Sequence[str], note: Callable[[str], None]) -> None:
+    """Return when every name is known: a network of many machines learns them by and by."""
     unknown = list(hosts)
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    noted_at = time.monotonic()
     while True:
         unknown = [host for host in unknown if not _is_known(host)]
-        if not unknown or time.monotonic() > deadline:
-            return unknown
+        if not unknown:
+            return
+        if time.monotonic() - noted_at > PATIENCE_SECONDS:
+            note(f"still waits for {' and '.join(unknown)} to be known by name on the network")
+            noted_at = time.monotonic()
         time.sleep(PAUSE_SECONDS)
 
 

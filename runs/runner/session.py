@@ -62,8 +62,9 @@ class Session:
             signal.signal(number, _stop)
         try:
             self._prepare()
+            # Before the barrier: one that is done soon takes its name with it.
+            peers.wait_for_names(self._spec["peers"], self._note)
             self._pass_barrier()
-            unknown = peers.unknown_of(self._spec["peers"])
             signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
         except Stopped:
             signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
@@ -71,10 +72,6 @@ class Session:
             ending = Ending(STOPPED, "was stopped before it started")
             ending.was_stopped = True
             self._deliver(ending)
-            return
-        if unknown:
-            reason = f"could not find {' and '.join(unknown)} by name on the network of its group"
-            self._deliver(Ending(peers.NOT_FOUND, reason))
             return
         mark(self.folder.launched)
         command, variables = self._spec["command"], self._variables()

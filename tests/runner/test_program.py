@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -227,3 +228,16 @@ def test_the_python_of_the_runner_needs_no_package(yard: Path, web: FakeWeb) -> 
     )
     assert "site-packages" not in maps
     assert sys.version_info >= (3, 11)
+
+
+def test_a_process_is_not_ready_before_it_knows_the_names_of_the_others(
+    yard: Path, web: FakeWeb
+) -> None:
+    group, told = one(yard, web, "print('never')", peers=["worker-1.invalid"])
+    until(lambda: "spec" in told.calls, "the spec was asked for")
+    group.backend.stop(group.label, timedelta(seconds=5))
+    group.until_collected()
+    assert told.ending
+    assert told.ending["reason"] == "was stopped before it started"
+    assert not told.ready
+    assert b"never" not in told.log
