@@ -25,8 +25,26 @@ class ServiceState(models.TextChoices):
     STOPPED = "Stopped"
 
 
+class Opening(models.TextChoices):
+    """Who may score: holders of a key, of a token, members of the team, or everybody."""
+
+    KEYS = "keys"
+    TOKENS = "tokens"
+    TEAM = "team"
+    OPEN = "open"
+
+
 class Service(models.Model):
-    """A model behind a scoring address. `is_wanted` is what people asked for, `state` what is."""
+    """A model behind a scoring address. `is_wanted` is what people asked for, `state` what is.
+
+    `sticky_by`: "key", the name of a header, or "" for none. What is not asked for is empty:
+    `autoscale`: {"min_replicas", "max_replicas", "target_utilization" (percent),
+    "requests_per_replica", "cool_down_seconds", "idle_seconds" (null: never to zero)};
+    `rollback`: {"error_rate" (0 to 1), "p95_ms", "min_requests"};
+    `request_log`: {"sample" (0 to 1), "redact" (names of inputs)};
+    `baseline`: {input: {"kind", "edges", "counts"}}, which inputs are held against.
+    A request that meets a service without replicas notes `woken_at`.
+    """
 
     team = models.ForeignKey(Team, models.CASCADE, related_name="services")
     name = models.CharField(max_length=32, validators=[service_name_validator])
@@ -37,6 +55,14 @@ class Service(models.Model):
         max_length=14, choices=ServiceState.choices, default=ServiceState.TRANSITIONING
     )
     state_reason = models.TextField(blank=True)
+    opening = models.CharField(max_length=6, choices=Opening.choices, default=Opening.KEYS)
+    sticky_by = models.CharField(max_length=64, blank=True)
+    autoscale = models.JSONField(default=dict, blank=True)
+    rollback = models.JSONField(default=dict, blank=True)
+    request_log = models.JSONField(default=dict, blank=True)
+    golden_request = models.JSONField(null=True, blank=True)
+    baseline = models.JSONField(default=dict, blank=True)
+    woken_at = models.DateTimeField(null=True, blank=True)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
     )
@@ -65,6 +91,9 @@ class ServiceKey(models.Model):
     slot = models.CharField(max_length=9, choices=KeySlot.choices)
     prefix = models.CharField(max_length=12)
     digest = models.CharField(max_length=64, unique=True)
+    calls_per_minute = models.PositiveIntegerField(null=True, blank=True)
+    use_count = models.PositiveBigIntegerField(default=0)
+    last_used_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
@@ -81,7 +110,9 @@ class Revision(models.Model):
 
     `resources`: {"cpu": cores, "memory_gb": GB, "gpu": count}, each may be null. `quick_deaths`
     counts replicas that ended soon after their start, one after the other; the next one starts at
-    `retry_at`. Once `failure` says why, no more are started.
+    `retry_at`. Once `failure` says why, no more are started. `weight` is its percentage of the
+    requests, null for one that follows the rule: all go to the newest that is proven. It is
+    `proven_at` once a replica passed the golden request. A shadow is sent copies of requests.
     """
 
     service = models.ForeignKey(Service, models.CASCADE, related_name="revisions")
@@ -92,6 +123,10 @@ class Revision(models.Model):
     environment = models.ForeignKey(
         Environment, models.SET_NULL, null=True, blank=True, related_name="revisions"
     )
+    weight = models.PositiveSmallIntegerField(null=True, blank=True)
+    is_shadow = models.BooleanField(default=False)
+    proven_at = models.DateTimeField(null=True, blank=True)
+    notice = models.TextField(blank=True)
     quick_deaths = models.PositiveIntegerField(default=0)
     retry_at = models.DateTimeField(null=True, blank=True)
     failure = models.TextField(blank=True)
@@ -132,6 +167,7 @@ class Replica(models.Model):
         ProcessGroup, models.SET_NULL, null=True, blank=True, related_name="replica"
     )
     address = models.CharField(max_length=255, blank=True)
+    grpc_address = models.CharField(max_length=255, blank=True)
     state = models.CharField(
         max_length=10, choices=ReplicaState.choices, default=ReplicaState.STARTING
     )
@@ -153,3 +189,47 @@ class Replica(models.Model):
     def name(self) -> str:
         """Give the name of its process, which no other replica of the service has."""
         return f"{REPLICA_ROLE}-{self.number}"
+
+
+class Traffic(models.Model):
+    """What the gateway of one web process saw of a revision in ten seconds from `at` on.
+
+    `latencies`: counts of answers by duration, one for each of the bounds of deploy/latencies.py.
+    `differing` counts the copies of requests that a shadow answered in another way.
+    """
+
+    revision = models.ForeignKey(Revision, models.CASCADE, related_name="traffic")
+    at = models.DateTimeField()
+    source = models.CharField(max_length=64)
+    requests = models.PositiveIntegerField(default=0)
+    errors = models.PositiveIntegerField(default=0)
+    in_flight = models.FloatField(default=0.0)
+    differing = models.PositiveIntegerField(default=0)
+    latencies = models.JSONField(default=list)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["revision", "at", "source"], name="one_row_per_span")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.revision} at {self.at}"
+
+
+class LoggedRequest(models.Model):
+    """A request that the gateway kept, of those that a service has it sample."""
+
+    service = models.ForeignKey(Service, models.CASCADE, related_name="logged_requests")
+    revision = models.ForeignKey(Revision, models.CASCADE, related_name="logged_requests")
+    at = models.DateTimeField(default=timezone.now)
+    caller = models.CharField(max_length=150, blank=True)
+    status = models.PositiveSmallIntegerField()
+    seconds = models.FloatField()
+    request = models.TextField(blank=True)
+    answer = models.TextField(blank=True)
+
+    class Meta:
+        indexes: ClassVar = [models.Index(fields=["service", "-at"], name="requests_of_a_service")]
+
+    def __str__(self) -> str:
+        return f"request of {self.at}"

@@ -31,12 +31,20 @@ class RegisteredModel(models.Model):
         return self.name
 
 
+class Stage(models.TextChoices):
+    NONE = "none"
+    STAGING = "staging"
+    PRODUCTION = "production"
+    ARCHIVED = "archived"
+
+
 class ModelVersion(models.Model):
     """One registration: files (a manifest in the team's blob store), signatures and lineage.
 
     `resource_configuration`: {"cpu": cores, "memory_in_gb": GB, "gpu": count}, each may be null.
     `signatures`: {key: {"method": .., "inputs": {name: {"dtype": .., "shape": [..] or null}},
-    "outputs": the same}}.
+    "outputs": the same}}. `properties` are set once; tags, stage and description may change.
+    `scan`: what a reader should know of its graphs, [{"level", "kind", "message"}], null before.
     """
 
     model = models.ForeignKey(RegisteredModel, models.CASCADE, related_name="versions")
@@ -49,7 +57,10 @@ class ModelVersion(models.Model):
     framework_version = models.CharField(max_length=32)
     resource_configuration = models.JSONField(default=dict)
     tags = models.JSONField(default=dict)
+    properties = models.JSONField(default=dict)
+    stage = models.CharField(max_length=10, choices=Stage.choices, default=Stage.NONE)
     description = models.TextField(blank=True)
+    scan = models.JSONField(null=True, blank=True)
     signatures = models.JSONField(default=dict)
     manifest_digest = models.CharField(max_length=64)
     file_count = models.IntegerField()
@@ -66,3 +77,51 @@ class ModelVersion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model.name}:{self.version}"
+
+
+class ModelAlias(models.Model):
+    """A name that one version of a model has at a time, such as champion."""
+
+    model = models.ForeignKey(RegisteredModel, models.CASCADE, related_name="aliases")
+    name = models.CharField(max_length=64, validators=[model_name_validator])
+    version = models.ForeignKey(ModelVersion, models.CASCADE, related_name="aliases")
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["model", "name"], name="one_alias_per_name")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model}@{self.name}"
+
+
+class ConversionState(models.TextChoices):
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class Conversion(models.Model):
+    """A version as ONNX: the file (a blob), and how close it comes to the SavedModel.
+
+    `parity`: {"signature", "rows", "outputs": {name: {"absolute", "relative"}}, "is_close"}.
+    """
+
+    version = models.OneToOneField(ModelVersion, models.CASCADE, related_name="onnx")
+    state = models.CharField(
+        max_length=7, choices=ConversionState.choices, default=ConversionState.WAITING
+    )
+    error = models.TextField(blank=True)
+    opset = models.PositiveSmallIntegerField(null=True, blank=True)
+    blob_digest = models.CharField(max_length=64, blank=True)
+    size_bytes = models.BigIntegerField(null=True, blank=True)
+    parity = models.JSONField(default=dict)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.version} as ONNX"
