@@ -45,6 +45,7 @@ class ModelVersion(models.Model):
     `signatures`: {key: {"method": .., "inputs": {name: {"dtype": .., "shape": [..] or null}},
     "outputs": the same}}. `properties` are set once; tags, stage and description may change.
     `scan`: what a reader should know of its graphs, [{"level", "kind", "message"}], null before.
+    One that is deleted stays as a row, for what served it once; its files are swept away.
     """
 
     model = models.ForeignKey(RegisteredModel, models.CASCADE, related_name="versions")
@@ -69,6 +70,7 @@ class ModelVersion(models.Model):
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
     )
     created_at = models.DateTimeField(default=timezone.now)
+    deleted_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints: ClassVar = [
@@ -95,33 +97,71 @@ class ModelAlias(models.Model):
         return f"{self.model}@{self.name}"
 
 
-class ConversionState(models.TextChoices):
+class WorkState(models.TextChoices):
     WAITING = "waiting"
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
 
 
-class Conversion(models.Model):
-    """A version as ONNX: the file (a blob), and how close it comes to the SavedModel.
+class Work(models.Model):
+    """What a worker does in an environment. One that stops without an end stops its heartbeat."""
 
-    `parity`: {"signature", "rows", "outputs": {name: {"absolute", "relative"}}, "is_close"}.
-    """
-
-    version = models.OneToOneField(ModelVersion, models.CASCADE, related_name="onnx")
-    state = models.CharField(
-        max_length=7, choices=ConversionState.choices, default=ConversionState.WAITING
-    )
+    state = models.CharField(max_length=7, choices=WorkState.choices, default=WorkState.WAITING)
+    step = models.CharField(max_length=100, blank=True)
     error = models.TextField(blank=True)
-    opset = models.PositiveSmallIntegerField(null=True, blank=True)
-    blob_digest = models.CharField(max_length=64, blank=True)
-    size_bytes = models.BigIntegerField(null=True, blank=True)
-    parity = models.JSONField(default=dict)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
     )
     created_at = models.DateTimeField(default=timezone.now)
+    heartbeat_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        abstract = True
+
+    @property
+    def is_over(self) -> bool:
+        return self.state in (WorkState.DONE, WorkState.FAILED)
+
+
+class Conversion(Work):
+    """A version as ONNX: the file (alone in a manifest), and how close it comes to the SavedModel.
+
+    `parity`: {"rows", "signature", "is_close", "outputs": {name: {"absolute", "relative"}}}.
+    """
+
+    version = models.OneToOneField(ModelVersion, models.CASCADE, related_name="onnx")
+    opset = models.PositiveSmallIntegerField(null=True, blank=True)
+    manifest_digest = models.CharField(max_length=64, blank=True)
+    size_bytes = models.BigIntegerField(null=True, blank=True)
+    parity = models.JSONField(default=dict)
 
     def __str__(self) -> str:
         return f"{self.version} as ONNX"
+
+
+class Import(Work):
+    """A Keras file that becomes a version once it is converted; the file is alone in a manifest.
+
+    `registration`: what models.registration reads. `allows_code` lets it hold Lambda layers.
+    """
+
+    team = models.ForeignKey(Team, models.CASCADE, related_name="imports")
+    number = models.PositiveIntegerField()
+    run = models.ForeignKey(Run, models.SET_NULL, null=True, blank=True, related_name="+")
+    filename = models.CharField(max_length=1000)
+    manifest_digest = models.CharField(max_length=64)
+    registration = models.JSONField()
+    allows_code = models.BooleanField(default=False)
+    version = models.OneToOneField(
+        ModelVersion, models.SET_NULL, null=True, blank=True, related_name="brought_by"
+    )
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["team", "number"], name="one_import_per_number")
+        ]
+
+    def __str__(self) -> str:
+        return f"import {self.number}"
