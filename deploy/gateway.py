@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 from django.conf import settings
 
 from deploy.access import Access, unknown
+from deploy.choosing import choose
 from deploy.deadlines import Deadlines
 from deploy.errors import GatewayError
 from deploy.models import ServiceState
@@ -158,10 +159,11 @@ class Gateway:
             self.in_flight[route.service_id] -= 1
 
     async def _pass_on(self, route: Route, request: Request, send: Send) -> None:
-        if not route.replicas:
+        if not route.revisions:
             raise _not_ready(route)
         may_repeat = True
-        for upstream in self.pool.in_order(route.replicas):
+        chosen = choose(route.revisions)
+        for upstream in self.pool.in_order(chosen.replicas):
             upstream.in_flight += 1
             try:
                 connection = await _begin(upstream, request)

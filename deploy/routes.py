@@ -10,28 +10,52 @@ from typing import NamedTuple
 
 from channels.db import database_sync_to_async
 
-from deploy.models import Replica, ReplicaState, Service
+from deploy.models import Replica, ReplicaState, Revision, Service
+from deploy.rollout import Standing, shares
 
 FRESH_SECONDS = 0.5
 MOST_ROUTES = 10_000
 
 
 class Address(NamedTuple):
-    """A replica's model server: where it listens, and what its model is called there."""
+    """A replica's model server: where it listens, and what its model is called there.
+
+    `grpc` is its address for gRPC, as host:port, and empty where it has none.
+    """
 
     host: str
     port: int
     model: str
+    grpc: str = ""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A revision that requests may go to: its percentage of them, and its replicas."""
+
+    pk: int
+    number: int
+    weight: int
+    replicas: tuple[Address, ...]
 
 
 @dataclass(frozen=True)
 class Route:
+    """Where requests go: `revisions` share them, and `shadow` gets copies of them.
+
+    A service that `is_asleep` has no replicas because nobody asked it for long; a request wakes it.
+    `sticky_by` is "key", the name of a header, or "".
+    """
+
     service_id: int
     team_id: int
     key_digests: frozenset[str]
-    replicas: tuple[Address, ...]
+    revisions: tuple[Served, ...]
     state: str
     reason: str
+    shadow: Served | None = None
+    is_asleep: bool = False
+    sticky_by: str = ""
 
 
 class Name(NamedTuple):
@@ -89,22 +113,50 @@ def load(name: Name) -> Route | None:
     ).first()
     if service is None:
         return None
-    replicas = Replica.objects.filter(
-        revision__service=service, state=ReplicaState.READY
-    ).values_list("address", "revision__model_version__model__name")
+    ready = _ready_replicas(service)
+    standing = [_standing(revision) for revision in Revision.objects.filter(pk__in=ready)]
+    shared = shares(standing)
+    served = [
+        Served(one.pk, one.number, shared.get(one.pk, 0), tuple(ready[one.pk])) for one in standing
+    ]
+    shadows = [one.pk for one in standing if one.is_shadow]
     return Route(
         service_id=service.pk,
         team_id=service.team_id,
         key_digests=frozenset(service.keys.values_list("digest", flat=True)),
-        replicas=tuple(_address(address, model) for address, model in replicas),
+        revisions=tuple(one for one in served if one.pk in shared),
+        shadow=next((one for one in served if one.pk in shadows), None),
+        is_asleep=_is_asleep(service) and not ready,
+        sticky_by=service.sticky_by,
         state=service.state,
         reason=service.state_reason,
     )
 
 
-def _address(address: str, model: str) -> Address:
-    host, _, port = address.rpartition(":")
-    return Address(host, int(port), model)
+def _ready_replicas(service: Service) -> dict[int, list[Address]]:
+    """Give the addresses of a service's ready replicas by the pk of their revision."""
+    found: dict[int, list[Address]] = {}
+    for revision, address, grpc, model in Replica.objects.filter(
+        revision__service=service, state=ReplicaState.READY
+    ).values_list("revision", "address", "grpc_address", "revision__model_version__model__name"):
+        host, _, port = address.rpartition(":")
+        found.setdefault(revision, []).append(Address(host, int(port), model, grpc))
+    return found
+
+
+def _standing(revision: Revision) -> Standing:
+    return Standing(
+        revision.pk,
+        revision.number,
+        weight=revision.weight,
+        is_shadow=revision.is_shadow,
+        proven_at=revision.proven_at,
+        has_failed=bool(revision.failure),
+    )
+
+
+def _is_asleep(service: Service) -> bool:
+    return service.is_wanted and service.autoscale.get("idle_seconds") is not None
 
 
 _load = database_sync_to_async(load, thread_sensitive=False)

@@ -1,0 +1,91 @@
+"""Which revisions of a service run, and which of them are asked. Pure functions.
+
+A deployment is a rollout: the newest revision starts beside the one that serves, and takes over
+once it is proven, which means that all of its replicas passed the golden request at the same time.
+If it fails, the newest one before it that is proven goes on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+# With automatic rollback the revision before stays up for so long, to be gone back to at once.
+WATCH = timedelta(minutes=2)
+ALL = 100
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A revision as one look shows it; `ready` counts its replicas that may be asked."""
+
+    pk: int
+    number: int
+    wanted: int = 1
+    ready: int = 0
+    weight: int | None = None
+    is_shadow: bool = False
+    proven_at: datetime | None = None
+    has_failed: bool = False
+
+    @property
+    def is_full(self) -> bool:
+        return self.ready >= self.wanted
+
+    @property
+    def is_good(self) -> bool:
+        return self.proven_at is not None and not self.has_failed
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to run: `target` is what people asked for last, `serving` what answers them now.
+
+    `ends_split` says that a newer revision has taken over from some that shared the requests.
+    """
+
+    target: Standing
+    running: tuple[Standing, ...]
+    ends_split: bool = False
+
+
+def plan(revisions: Sequence[Standing], *, now: datetime, is_watched: bool = False) -> Plan:
+    """Say which of a service's revisions, the newest first, are to have replicas."""
+    shadows = tuple(one for one in revisions if one.is_shadow)
+    others = [one for one in revisions if not one.is_shadow] or list(revisions)
+    target, split = others[0], tuple(one for one in others if one.weight is not None)
+    if target.weight is not None:
+        return Plan(target, (*split, *shadows))
+    if target.is_good:
+        earlier = () if not is_watched or _is_settled(target, now) else _before(target, others)
+        return Plan(target, (target, *earlier, *shadows), ends_split=bool(split))
+    earlier = split or _before(target, others)
+    may_go = target.has_failed and any(one.is_full for one in earlier)
+    return Plan(target, (*(() if may_go else (target,)), *earlier, *shadows))
+
+
+def _before(target: Standing, others: Sequence[Standing]) -> tuple[Standing, ...]:
+    """Give the newest revision before one that could serve, if there is any."""
+    return next(((one,) for one in others if one.number < target.number and one.is_good), ())
+
+
+def _is_settled(target: Standing, now: datetime) -> bool:
+    return target.proven_at is not None and now - target.proven_at > WATCH
+
+
+def shares(ready: Sequence[Standing]) -> dict[int, int]:
+    """Give the percentage of requests that each revision takes, by its pk, if any.
+
+    Only revisions with replicas that are ready are to be given: what one of a split cannot take,
+    the others do.
+    """
+    others = sorted((one for one in ready if not one.is_shadow), key=lambda one: -one.number)
+    if not others:
+        return {}
+    good = [one for one in others if one.is_good]
+    if not good:
+        best = next((one for one in others if one.proven_at), others[0])
+        return {best.pk: ALL}
+    if good[0].weight is None:
+        return {good[0].pk: ALL}
+    split = {one.pk: one.weight for one in good if one.weight}
+    return split or {good[0].pk: ALL}
