@@ -25,6 +25,7 @@ ROUTERS = (
     "runs.api_logs",
     "models.api",
     "deploy.api",
+    "deploy.api_insight",
     "deploy.api_logs",
 )
 

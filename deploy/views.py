@@ -12,12 +12,14 @@ from django.views.decorators.http import require_POST, require_safe
 
 from deploy import selectors
 from deploy.errors import GatewayError
-from deploy.examples import curl_for, example_for, python_for
+from deploy.examples import example_of
 from deploy.gateway import gateway
 from deploy.logs import logs_of_service
-from deploy.models import ReplicaState, Service
+from deploy.models import Opening, ReplicaState, Service
 from deploy.new_keys import forget_new_keys, take_new_keys
+from deploy.programs import Place, programs_for
 from deploy.routes import Name
+from deploy.tensors import default_signature
 from runs.logs_watched import BUILD
 from workspace.models import Role
 from workspace.requests import SignedInRequest
@@ -42,21 +44,25 @@ def service_list(request: SignedInRequest, slug: str) -> HttpResponse:
 def service(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
     found = _service(request, slug, name)
     revision = selectors.current_revision(found)
-    example = example_for(revision.model_version)
-    address = selectors.scoring_uri(found)
+    signature = default_signature(revision.model_version)
+    place = Place(
+        scoring_uri=selectors.scoring_uri(found),
+        model=revision.model_version.model.name,
+        needs_key=found.opening != Opening.OPEN,
+    )
     new_keys = take_new_keys(request, found)
     response = tab(
         request,
         found,
         "service",
         {
-            "scoring_uri": address,
+            "scoring_uri": place.scoring_uri,
             "serving_uri": selectors.serving_uri(found),
             "keys": found.keys.order_by("slot"),
             "new_keys": new_keys,
-            "example": example,
-            "curl": curl_for(address, example),
-            "python": python_for(address, example, revision.model_version),
+            "example": example_of(signature),
+            "programs": programs_for(place, signature),
+            "openapi": f"/api/v1/teams/{slug}/services/{found.name}/openapi.json",
         },
     )
     if new_keys:

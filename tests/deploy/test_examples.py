@@ -1,19 +1,25 @@
-"""Requests made up from signatures."""
+"""Requests, and programs that send them, made up from signatures."""
 
 import ast
+import json
+import shlex
 from typing import Any
 
 import pytest
 
-from deploy.examples import curl_for, example_for, python_for
-from models.models import ModelVersion
+from deploy.examples import example_for
+from deploy.programs import Place, Program, programs_for
+from deploy.tensors import default_signature
+from tests.deploy.signatures import Described, version_with
+
+HERE = Place("http://localhost/score", "digits", "localhost:8500")
 
 
-def version_with(inputs: dict[str, tuple[str, list[int] | None]], name: str = "") -> ModelVersion:
-    described = {key: {"dtype": dtype, "shape": shape} for key, (dtype, shape) in inputs.items()}
-    return ModelVersion(
-        signatures={name or "serving_default": {"method": "", "inputs": described, "outputs": {}}}
-    )
+def programs(
+    inputs: Described, name: str = "serving_default", place: Place = HERE
+) -> dict[str, Program]:
+    signature = default_signature(version_with(inputs, name))
+    return {program.name: program for program in programs_for(place, signature)}
 
 
 @pytest.mark.parametrize(
@@ -33,20 +39,39 @@ def version_with(inputs: dict[str, tuple[str, list[int] | None]], name: str = ""
         ({}, {"inputs": {}}),
     ],
 )
-def test_the_body_fits_the_inputs(
-    inputs: dict[str, tuple[str, list[int] | None]], body: dict[str, Any]
-) -> None:
+def test_the_body_fits_the_inputs(inputs: Described, body: dict[str, Any]) -> None:
     assert example_for(version_with(inputs)).body == body
 
 
 def test_another_signature_is_named() -> None:
     example = example_for(version_with({"x": ("float32", [-1])}, "predict"))
     assert example.body == {"signature_name": "predict", "instances": [0.0]}
+    shown = programs({"x": ("float32", [-1])}, "predict")
+    assert 'signature_name = "predict"' in shown["grpc"].text
 
 
-@pytest.mark.parametrize("shape", [[-1, 4], [-1, 299, 299, 3]])
-def test_the_programs_are_programs(shape: list[int]) -> None:
-    version = version_with({"x": ("float32", shape)})
-    example = example_for(version)
-    ast.parse(python_for("http://localhost/score", example, version))
-    assert "http://localhost/score" in curl_for("http://localhost/score", example)
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"x": ("float32", [-1, 4])},
+        {"x": ("float32", [-1, 299, 299, 3])},
+        {"it's": ("string", [-1]), "n": ("int64", [-1, 2])},
+        {"examples": ("string", [-1])},
+    ],
+)
+def test_the_programs_are_programs(inputs: Described) -> None:
+    shown = programs(inputs)
+    assert list(shown) == ["curl", "python", "javascript", "grpc"]
+    ast.parse(shown["python"].text)
+    ast.parse(shown["grpc"].text)
+    words = shlex.split(shown["curl"].text.replace("\\\n", " "))
+    data = words[words.index("-d") + 1]
+    assert data == "@request.json" or json.loads(data) == example_for(version_with(inputs)).body
+    assert all("YOUR_KEY" in program.text for program in shown.values())
+
+
+def test_a_service_that_is_open_or_has_no_grpc_is_shown_so() -> None:
+    place = Place("http://localhost/score", "digits", needs_key=False)
+    shown = programs({"x": ("float32", [-1, 4])}, place=place)
+    assert "grpc" not in shown
+    assert not any("YOUR_KEY" in program.text for program in shown.values())

@@ -51,7 +51,8 @@ def test_the_page_shows_address_and_example(
     assert "/api/v1/teams/default/services/digits/score" in page
     assert "[0.0, 0.0, 0.0, 0.0]" in page
     assert "curl " in page
-    assert "urllib.request" in page
+    assert "requests.post" in page
+    assert "await fetch" in page
 
 
 def test_a_second_service_of_a_model_gets_another_name(

@@ -1,0 +1,149 @@
+"""Programs that score with a service, each written for its model's signature."""
+
+import json
+import shlex
+from dataclasses import dataclass
+
+from deploy.examples import Example, example_of, scalar_of
+from deploy.tensors import DEFAULT_SIGNATURE, Signature, Tensor
+
+KEY = "YOUR_KEY"
+FILE = "request.json"
+MOST_LISTED = 32
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a service is reached. `grpc` is host:port of the gRPC gateway, "" where it is off."""
+
+    scoring_uri: str
+    model: str
+    grpc: str = ""
+    needs_key: bool = True
+
+
+@dataclass(frozen=True)
+class Program:
+    name: str
+    title: str
+    text: str
+    needs: str = ""
+
+
+def programs_for(place: Place, signature: Signature) -> list[Program]:
+    """Write the first request in each language that the page offers."""
+    example = example_of(signature)
+    shown = [
+        Program("curl", "curl", _curl(place, example)),
+        Program("python", "Python", _python(place, signature, example), "pip install requests"),
+        Program("javascript", "JavaScript", _javascript(place, signature, example)),
+    ]
+    if place.grpc:
+        needs = "pip install tensorflow-serving-api"
+        shown.append(Program("grpc", "gRPC", _grpc(place, signature), needs))
+    return shown
+
+
+def _curl(place: Place, example: Example) -> str:
+    data = f"@{FILE}" if example.body is None else json.dumps(example.body)
+    return " \\\n".join(
+        [
+            f"curl {shlex.quote(place.scoring_uri)}",
+            *([f"  -H 'Authorization: Bearer {KEY}'"] if place.needs_key else []),
+            "  -H 'Content-Type: application/json'",
+            f"  -d {shlex.quote(data)}",
+        ]
+    )
+
+
+def _python(place: Place, signature: Signature, example: Example) -> str:
+    lines = ["import requests", ""]
+    if example.body is None:
+        lines = ["import numpy", *lines, f"body = {_large_body(signature)}"]
+    else:
+        lines += [f"body = {example.body!r}"]
+    headers = f', headers={{"Authorization": "Bearer {KEY}"}}' if place.needs_key else ""
+    return "\n".join(
+        [
+            *lines,
+            f"address = {json.dumps(place.scoring_uri)}",
+            f"answer = requests.post(address, json=body{headers})",
+            "answer.raise_for_status()",
+            "print(answer.json())",
+        ]
+    )
+
+
+def _large_body(signature: Signature) -> str:
+    values = ", ".join(
+        f"{json.dumps(one.name)}: {_zeros(one)}.tolist()" for one in signature.inputs
+    )
+    return f'{{"signature_name": {json.dumps(signature.name)}, "inputs": {{{values}}}}}'
+
+
+def _zeros(tensor: Tensor) -> str:
+    if tensor.dtype == "string":
+        return f'numpy.full({tuple(tensor.lengths)}, "text")'
+    return f'numpy.zeros({tuple(tensor.lengths)}, "{tensor.dtype}")'
+
+
+def _javascript(place: Place, signature: Signature, example: Example) -> str:
+    lines = []
+    if example.body is None:
+        lines.append("const zeros = ([n, ...rest]) => Array.from({ length: n }, () =>")
+        lines.append("  rest.length ? zeros(rest) : 0);")
+        inputs = ", ".join(
+            f"{json.dumps(one.name)}: zeros({one.lengths})" for one in signature.inputs
+        )
+        name = json.dumps(signature.name)
+        lines.append(f"const body = {{ signature_name: {name}, inputs: {{ {inputs} }} }};")
+    else:
+        lines.append(f"const body = {json.dumps(example.body)};")
+    key = f'Authorization: "Bearer {KEY}", ' if place.needs_key else ""
+    return "\n".join(
+        [
+            *lines,
+            f"const answer = await fetch({json.dumps(place.scoring_uri)}, {{",
+            '  method: "POST",',
+            f'  headers: {{ {key}"Content-Type": "application/json" }},',
+            "  body: JSON.stringify(body),",
+            "});",
+            "if (!answer.ok) throw new Error(await answer.text());",
+            "console.log(await answer.json());",
+        ]
+    )
+
+
+def _grpc(place: Place, signature: Signature) -> str:
+    named = signature.name != DEFAULT_SIGNATURE
+    metadata = f', metadata=[("authorization", "Bearer {KEY}")]' if place.needs_key else ""
+    return "\n".join(
+        [
+            "import grpc",
+            "import tensorflow as tf",
+            "from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc",
+            "",
+            "request = predict_pb2.PredictRequest()",
+            f"request.model_spec.name = {json.dumps(place.model)}",
+            *([f"request.model_spec.signature_name = {json.dumps(signature.name)}"] * named),
+            *(_grpc_input(one) for one in signature.inputs),
+            f"with grpc.insecure_channel({json.dumps(place.grpc)}) as channel:",
+            "    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)",
+            f"    answer = stub.Predict(request, timeout=10{metadata})",
+            "for name, tensor in answer.outputs.items():",
+            "    print(name, tf.make_ndarray(tensor))",
+        ]
+    )
+
+
+def _grpc_input(tensor: Tensor) -> str:
+    value = repr(scalar_of(tensor.dtype))
+    if tensor.dtype == "string":
+        value = "tf.train.Example().SerializeToString()" if tensor.takes_examples else 'b"text"'
+    if tensor.size > MOST_LISTED:
+        proto = f'tf.make_tensor_proto({value}, dtype="{tensor.dtype}", shape={tensor.lengths})'
+    else:
+        for length in reversed(tensor.lengths):
+            value = f"[{', '.join([value] * length)}]"
+        proto = f'tf.make_tensor_proto({value}, dtype="{tensor.dtype}")'
+    return f"request.inputs[{json.dumps(tensor.name)}].CopyFrom({proto})"
