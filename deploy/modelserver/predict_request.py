@@ -88,12 +88,14 @@ def _parse_fast(body: bytes) -> dict[str, Any] | None:
 
 def _count_keys(members: dict[str, Any]) -> int:
     keys = len(members)
-    rows = members.get("instances")
-    if isinstance(rows, list) and rows and isinstance(rows[0], dict):
-        keys += sum(len(row) for row in rows if isinstance(row, dict))
-    columns = members.get("inputs")
-    if isinstance(columns, dict):
-        keys += len(columns)
+    for name in ("instances", "examples"):
+        rows = members.get(name)
+        if isinstance(rows, list) and rows and isinstance(rows[0], dict):
+            keys += sum(len(row) for row in rows if isinstance(row, dict))
+    for name in ("inputs", "context"):
+        named = members.get(name)
+        if isinstance(named, dict):
+            keys += len(named)
     return keys
 
 

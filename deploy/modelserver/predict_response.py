@@ -73,7 +73,7 @@ def _values(name: str, array: Array) -> list[str]:
     flat = array.reshape(-1)
     dtype = array.dtype
     if dtype == np.float32 or dtype == np.float64:
-        return _decimals(flat)
+        return decimals(flat)
     if dtype == np.bool_:
         return ["true" if value else "false" for value in flat.tolist()]
     if dtype.kind in _NATIVE and dtype != np.uint16:
@@ -85,7 +85,7 @@ def _values(name: str, array: Array) -> list[str]:
     raise invalid(f"Failed to write JSON value for tensor type: {shown}")
 
 
-def _decimals(flat: Array) -> list[str]:
+def decimals(flat: Array) -> list[str]:
     """Write six digits where they give the number back, else all that it takes."""
     numbers = flat.tolist()
     texts = [f"{number:g}" for number in numbers]

@@ -34,6 +34,7 @@ class SessionOptions:
     gpu_memory_fraction: float = 0.0
     run_timeout_ms: int = 0
     warm_up: bool = True
+    check_methods: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,7 @@ def _signature(
         outputs=tuple(sorted(definition.outputs)),
         call=call,
         call_in_place=call_in_place,
+        method=definition.method_name if options.check_methods else "",
     )
 
 

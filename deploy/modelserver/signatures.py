@@ -45,13 +45,17 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A named way to call a model: inputs and outputs by name, types as TensorFlow spells them."""
+    """A named way to call a model: inputs and outputs by name, types as TensorFlow spells them.
+
+    `method` is the one that requests are held to; empty where any will do.
+    """
 
     name: str
     inputs: Mapping[str, str]
     outputs: tuple[str, ...]
     call: Call
     call_in_place: Call | None = None
+    method: str = ""
     pace: Pace = field(default_factory=Pace, compare=False)
 
     @property

@@ -161,7 +161,7 @@ def _bool(value: Any) -> bool:
 
 def _bytes(value: Any) -> bytes:
     if isinstance(value, dict):
-        return _decoded(value)
+        return decode_base64(value)
     if not isinstance(value, str):
         raise _wrong_type(value, "string")
     return value.encode("utf-8", "surrogateescape")
@@ -178,7 +178,8 @@ def _unimplemented(value: Any, dtype: str) -> Any:
 _SPACES = re.compile(r"[ \t\n\r\f\v]+")
 
 
-def _decoded(value: dict[str, Any]) -> bytes:
+def decode_base64(value: dict[str, Any]) -> bytes:
+    """Return the bytes that {"b64": "..."} stands for."""
     if not is_base64(value):
         raise invalid(f"JSON Value: {quote(value)} not formatted correctly for base64 data")
     # Spaces and missing padding are let pass, as absl's decoder does.
