@@ -27,6 +27,14 @@ TRAINYARD_MODEL_MAX_BYTES = environment.number(
 TRAINYARD_RUN_MAX_BYTES = environment.number(
     "TRAINYARD_RUN_MAX_BYTES", 20 * 1000**3, low=1, high=2**50
 )
+# What serves models on targets with containers; "none" for the model server of our own.
+TRAINYARD_SERVING_IMAGE = environment.text(
+    "TRAINYARD_SERVING_IMAGE", "tensorflow/serving:{version}"
+)
+TRAINYARD_SERVING_GPU_IMAGE = environment.text(
+    "TRAINYARD_SERVING_GPU_IMAGE", "tensorflow/serving:{version}-gpu"
+)
+TRAINYARD_SERVING_FALLBACK = environment.flag("TRAINYARD_SERVING_FALLBACK", default=True)
 _public_host = urlsplit(TRAINYARD_URL).hostname or ""
 _is_https = TRAINYARD_URL.startswith("https://")
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}

@@ -1,4 +1,4 @@
-"""Turn a revision into rows and plans: its environment, a replica with its one process."""
+"""Turn a revision into rows and plans: a replica with its one process."""
 
 import math
 from typing import Any
@@ -6,9 +6,8 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
-from deploy.configuration import Resources, curated_version
+from deploy.configuration import Resources
 from deploy.models import REPLICA_ROLE, Replica, Revision
-from models.models import ModelVersion
 from models.selectors import lost_files
 from runs.capacity import place_for_service
 from runs.events import group_of_service
@@ -16,32 +15,18 @@ from runs.models import Process, ProcessGroup
 from runs.process_tokens import process_token
 from runs.queue_terms import Share
 from workspace.compute.base import GroupPlan, ProcessPlan
+from workspace.compute.image_layers import MODEL_SERVER
 from workspace.compute.registry import backend_for
-from workspace.environments import EnvironmentSpec, get_or_create, serving_packages
 from workspace.errors import NotFound
-from workspace.models import Environment
+from workspace.models import Environment, TargetKind
 from workspace.tokens import digest_of
 
 GRACE_SECONDS = 15
 ANSWER_MILLISECONDS = 60_000
+PORTS = 2  # REST and gRPC
 # The model is unpacked below the working directory, whose path only the process itself knows.
-SHELL = 'exec python -m deploy.modelserver --model_base_path="$PWD/model" "$@"'
-
-
-def environment_for(revision: Revision) -> Environment:
-    """Give the environment of a revision, choosing it the first time."""
-    spec = serving_spec(revision.model_version, gpu=bool(revision.resources.get("gpu")))
-    environment = get_or_create(revision.service.target, spec)
-    if revision.environment_id != environment.pk:
-        revision.environment = environment
-        revision.save(update_fields=["environment"])
-    return environment
-
-
-def serving_spec(version: ModelVersion, *, gpu: bool) -> EnvironmentSpec:
-    """Give what the model server of a version runs in."""
-    release = curated_version(version)
-    return EnvironmentSpec.of(release, gpu=gpu, packages=serving_packages(release))
+SHELL = 'exec {program} --model_base_path="$PWD/model" "$@"'
+SERVER_OF_CHECKOUT = "python -m deploy.modelserver"
 
 
 def create_replica(revision: Revision, environment: Environment) -> Replica:
@@ -64,10 +49,12 @@ def create_replica(revision: Revision, environment: Environment) -> Replica:
     bare = GroupPlan(
         label,
         environment.reference,
-        (ProcessPlan(REPLICA_ROLE, number, {}, ports=1, node=place.node),),
+        (ProcessPlan(REPLICA_ROLE, number, {}, ports=PORTS, node=place.node),),
     )
     name = bare.processes[0].name
-    address = backend_for(service.target).addresses(bare)[name][0]
+    rest, grpc = backend_for(service.target).addresses(bare)[name]
+    # Where a container's ports can be reached from here is seen once it runs.
+    is_reached = not TargetKind(service.target.kind).has_containers
     with transaction.atomic():
         group = ProcessGroup.objects.create(
             label=label,
@@ -81,30 +68,38 @@ def create_replica(revision: Revision, environment: Environment) -> Replica:
             group=group,
             role=REPLICA_ROLE,
             index=number,
-            address=address,
+            address=rest,
             node=place.node,
-            launch=_launch(revision, resources, address),
+            launch=_launch(revision, resources, rest),
             cpus=resources.cpu,
             memory_bytes=resources.memory_bytes,
             gpus=list(place.gpus),
             token_digest=digest_of(process_token(label, name)),
         )
         return Replica.objects.create(
-            revision=revision, number=number, group=group, address=address
+            revision=revision,
+            number=number,
+            group=group,
+            address=rest if is_reached else "",
+            grpc_address=grpc if is_reached else "",
         )
 
 
-def _launch(revision: Revision, resources: Resources, address: str) -> dict[str, Any]:
-    host, _, port = address.rpartition(":")
+def _launch(revision: Revision, resources: Resources, rest: str) -> dict[str, Any]:
+    host, _, port = rest.rpartition(":")
     flags = [
-        f"--host={host}",
         f"--rest_api_port={port}",
         f"--model_name={revision.model_version.model.name}",
         "--max_num_load_retries=0",
         "--file_system_poll_wait_seconds=0",
         f"--rest_api_timeout_in_ms={ANSWER_MILLISECONDS}",
     ]
-    environment = {"PYTHONPATH": str(settings.BASE_DIR), "PYTHONSAFEPATH": "1"}
+    environment = {"PYTHONSAFEPATH": "1"}
+    program, published = MODEL_SERVER, PORTS
+    if not TargetKind(revision.service.target.kind).has_containers:
+        program, published = SERVER_OF_CHECKOUT, 0
+        environment["PYTHONPATH"] = str(settings.BASE_DIR)
+        flags.append(f"--host={host}")
     if resources.cpu:
         threads = max(1, math.ceil(resources.cpu))
         flags.append(f"--tensorflow_session_parallelism={threads}")
@@ -112,8 +107,9 @@ def _launch(revision: Revision, resources: Resources, address: str) -> dict[str,
     if not resources.gpu:
         environment["CUDA_VISIBLE_DEVICES"] = "-1"
     return {
-        "command": ["sh", "-c", SHELL, "modelserver", *flags],
+        "command": ["sh", "-c", SHELL.format(program=program), "modelserver", *flags],
         "environment": environment,
         "source": "model",
         "outputs": False,
+        "published_ports": published,
     }

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from deploy import launch
 from deploy.decisions import Seen, state_of
+from deploy.environments import environment_for
 from deploy.models import Replica, ReplicaState, Revision, Service, ServiceState
 from deploy.replicas import ReplicaKeeper
 from deploy.selectors import living_replicas, revisions_of
@@ -131,7 +132,7 @@ class ServiceReconciler:
         return Hindrance()
 
     def _start_some(self, revision: Revision, missing: int) -> Hindrance:
-        environment = launch.environment_for(revision)
+        environment = environment_for(revision)
         if environment.state == EnvironmentState.FAILED:
             _give_up(revision, _environment_failure(environment))
         elif environment.state == EnvironmentState.READY:

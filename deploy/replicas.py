@@ -15,7 +15,7 @@ from runs.launch import plan_of
 from runs.logs import log_of
 from runs.models import Process, ProcessGroup
 from runs.states import ProcessState
-from workspace.compute.base import Backend, BackendError, SightingState
+from workspace.compute.base import Backend, BackendError, Sighting, SightingState
 from workspace.reach import Reach
 
 LOOK_EVERY_SECONDS = 1.0
@@ -93,17 +93,18 @@ class ReplicaKeeper:
         if process.state == ProcessState.EXITED:
             return _exit_in_words(process)
         backend = self._reach.backend(group.target)
-        alive = {
-            sighting.name
-            for sighting in backend.observe(group.label)
-            if sighting.state == SightingState.ALIVE
-        }
-        if process.name in alive or backend.salvage(group.label, [process.name]):
+        seen = {sighting.name: sighting for sighting in backend.observe(group.label)}
+        ours = seen.get(process.name)
+        if ours is not None and ours.state == SightingState.ALIVE:
+            _note_doors(replica, ours)
+            return ""
+        if backend.salvage(group.label, [process.name]):
             return ""
         process.refresh_from_db()
         if process.state == ProcessState.EXITED:
             return _exit_in_words(process)
-        return "disappeared: its process is gone, without a word of how it ended"
+        why = ours.reason if ours is not None and ours.reason else "without a word of how it ended"
+        return f"disappeared: its process is gone, {why}"
 
     # Whether it answers
 
@@ -116,6 +117,8 @@ class ReplicaKeeper:
             return
         if replica.unhealthy_at and now - replica.unhealthy_at > UNHEALTHY_AT_MOST:
             self._fail(replica, f"{replica.reason}, for {UNHEALTHY_AT_MOST.total_seconds():.0f} s")
+            return
+        if not replica.address:  # not seen yet
             return
         answer = self._probes.ask(
             replica.pk,
@@ -195,6 +198,13 @@ def _write(replica: Replica, **fields: Any) -> None:
             setattr(replica, name, value)
         replica.save(update_fields=list(fields))
         nudge_on_commit(group_of_service(replica.revision.service_id), "event")
+
+
+def _note_doors(replica: Replica, sighting: Sighting) -> None:
+    """Note where a container's ports, REST before gRPC, were found to be reached."""
+    if sighting.doors and sighting.doors != (replica.address, replica.grpc_address):
+        address, grpc_address = sighting.doors
+        _write(replica, address=address, grpc_address=grpc_address)
 
 
 def _exit_in_words(process: Process) -> str:

@@ -17,7 +17,7 @@ from runs.events import group_of_service, nudge_on_commit
 from runs.queue_terms import Share
 from workspace import bell
 from workspace.errors import Conflict, FieldError, Invalid
-from workspace.models import ComputeTarget, TargetKind, Team
+from workspace.models import ComputeTarget, Team
 from workspace.selectors import use_problem
 from workspace.services import audit
 from workspace.tokens import SecretKind, new_secret
@@ -138,6 +138,9 @@ def _add_revision(
 ) -> Revision:
     # Locked, so that two who update at once get numbers one after the other.
     Service.objects.select_for_update().get(pk=service.pk)
+    living = ModelVersion.objects.select_for_update().filter(pk=version.pk, deleted_at=None)
+    if not living.exists():
+        raise Invalid.of(FieldError("model", f"{version} was deleted. Choose another version."))
     newest = service.revisions.order_by("-number").first()
     return Revision.objects.create(
         service=service,
@@ -167,9 +170,6 @@ def _check_target(
     problem = use_problem(target, team, by)
     if problem:
         errors.append(FieldError("target", problem))
-    if TargetKind(target.kind).has_containers:
-        words = f"Services run on targets of the kind local only, and {target.name} is another."
-        raise Invalid.of(*errors, FieldError("target", words))
     if target.is_paused:
         errors.append(FieldError("target", f"Target {target.name} is paused by an admin."))
     need = Share(resources.cpu or 0.0, resources.memory_bytes or 0, resources.gpu or 0, 1)

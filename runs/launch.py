@@ -117,6 +117,7 @@ def checkpoint_dir(run: Run) -> str:
 
 
 def _process_plan(group: ProcessGroup, process: Process) -> ProcessPlan:
+    published = process.launch.get("published_ports", 0)
     return ProcessPlan(
         role=process.role,
         index=process.index,
@@ -128,7 +129,8 @@ def _process_plan(group: ProcessGroup, process: Process) -> ProcessPlan:
         cpus=process.cpus,
         memory_bytes=process.memory_bytes,
         gpus=tuple(process.gpus),
-        ports=int(bool(process.address)),
+        ports=published or int(bool(process.address)),
+        is_published=bool(published),
         node=process.node,
         shm_bytes=None if group.run is None else RunConfig.from_row(group.run.config).shm_bytes,
     )

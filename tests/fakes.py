@@ -47,7 +47,7 @@ class FakeBackend:
 
     def addresses(self, plan: GroupPlan) -> Mapping[str, Sequence[str]]:
         return {
-            process.name: [f"here:{2222 + number}"]
+            process.name: [f"here:{2222 + number + port}" for port in range(process.ports)]
             for number, process in enumerate(plan.processes)
             if process.ports
         }

@@ -22,6 +22,7 @@ from workspace.environments_spec import (
     CURATED,
     Curated,
     EnvironmentSpec,
+    ServerKind,
     requirement_lines,
     serving_packages,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "CURATED",
     "Curated",
     "EnvironmentSpec",
+    "ServerKind",
     "enqueue_build",
     "get_or_create",
     "image_login_of",

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from workspace.compute import horovod as horovod_build
+from workspace.compute import modelserver_code
 from workspace.errors import FieldError, Invalid
 
 MAX_REQUIREMENTS = 500
@@ -49,13 +51,22 @@ CURATED: Mapping[str, Curated] = {
 }
 
 
+class ServerKind(StrEnum):
+    """Which model server an image holds: none, that of the image it starts from, or our own."""
+
+    NONE = ""
+    IMAGE = "image"
+    OWN = "own"
+
+
 @dataclass(frozen=True)
 class EnvironmentSpec:
     """What somebody asked for; `packages` are requirement lines in order. Equal specs share one.
 
     `conda` (package specifications) and `image` (the image to start from) are for targets that run
     containers; `image_login` marks the login that may pull it, so that others cannot use what it
-    pulled. `mpi` adds Open MPI and mpi4py, `horovod` Horovod too.
+    pulled. `mpi` adds Open MPI and mpi4py, `horovod` Horovod too. `server` is for images that serve
+    models: what is added to one that has a server is a Python for the runner.
     """
 
     framework_version: str
@@ -67,6 +78,7 @@ class EnvironmentSpec:
     mpi: bool = False
     horovod: bool = False
     image_login: str = ""
+    server: str = ServerKind.NONE
 
     @classmethod
     def of(
@@ -81,6 +93,7 @@ class EnvironmentSpec:
         mpi: bool = False,
         horovod: bool = False,
         image_login: str = "",
+        server: str = ServerKind.NONE,
     ) -> "EnvironmentSpec":
         if framework_version not in CURATED:
             known = ", ".join(CURATED)
@@ -97,6 +110,7 @@ class EnvironmentSpec:
             mpi,
             horovod,
             image_login,
+            server,
         )
 
     @classmethod
@@ -141,6 +155,10 @@ class EnvironmentSpec:
             "horovod": self.horovod,
             "image_login": self.image_login,
         }
+        if self.server:
+            content["server"] = self.server
+        if self.server == ServerKind.OWN:
+            content["server_code"] = modelserver_code.digest()
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

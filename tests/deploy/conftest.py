@@ -15,7 +15,7 @@ from django.db import connections
 from pytest_django import Settings
 
 from deploy.configuration import Resources
-from deploy.launch import serving_spec
+from deploy.environments import serving_spec
 from deploy.models import KeySlot, Service, ServiceState
 from deploy.reconciler import ServiceReconciler
 from deploy.services import Deployment, deploy

@@ -12,7 +12,7 @@ from deploy.services import deploy
 from models.models import ModelVersion
 from tests.deploy.conftest import RegisterModel
 from tests.factories import bearer, make_target, make_team
-from workspace.models import AuditEntry, ComputeTarget, Scope, TargetKind, Team
+from workspace.models import AuditEntry, ComputeTarget, Scope, Team
 
 SERVICES = "/api/v1/teams/default/services"
 
@@ -244,17 +244,6 @@ def test_a_shared_local_target_needs_an_admins_leave(
     answer = make(client, bob)
     assert answer.status_code == 400
     assert answer.json()["errors"][0]["field"] == "target"
-
-
-def test_a_target_that_runs_containers_serves_no_models(
-    client: Client, bob: User, version: ModelVersion, team: Team
-) -> None:
-    make_target(team, "engine", kind=TargetKind.DOCKER, address="unix:///no/such.sock", pool="far")
-    answer = make(client, bob, target="engine")
-    assert answer.status_code == 400
-    (error,) = answer.json()["errors"]
-    assert error["field"] == "target"
-    assert "targets of the kind local only" in error["message"]
 
 
 def test_two_services_of_one_name_made_at_once_are_one(

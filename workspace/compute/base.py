@@ -61,7 +61,8 @@ class ProcessPlan:
 
     `environment` holds what the runner itself needs; the command and variables of the user's
     program reach the runner over its protocol. `node` is where the queue placed the process, on
-    targets of several nodes; `shm_bytes` sizes /dev/shm in a container.
+    targets of several nodes; `shm_bytes` sizes /dev/shm in a container. The ports of one that
+    `is_published` can be reached from this server, at what its sightings give as `doors`.
     """
 
     role: str
@@ -73,6 +74,7 @@ class ProcessPlan:
     ports: int = 0
     node: str = ""
     shm_bytes: int | None = None
+    is_published: bool = False
 
     @property
     def name(self) -> str:
@@ -114,13 +116,17 @@ class SightingState(StrEnum):
 
 @dataclass(frozen=True)
 class Sighting:
-    """What a backend sees of one process: EXITED left its record behind, GONE left nothing."""
+    """What a backend sees of one process: EXITED left its record behind, GONE left nothing.
+
+    `doors`: `host:port` for each published port of one that lives, as this server reaches it.
+    """
 
     name: str
     state: SightingState
     exit_code: int | None = None
     reason: str = ""
     node: str = ""
+    doors: tuple[str, ...] = ()
 
 
 class Backend(Protocol):

@@ -67,6 +67,11 @@ def addresses_of(processes: Iterable[ProcessPlan]) -> dict[str, list[str]]:
     }
 
 
+def ports_of(process: ProcessPlan) -> list[int]:
+    """Give the ports of a process that this server is to reach, as they are in its container."""
+    return [PORT + number for number in range(process.ports)] if process.is_published else []
+
+
 def memory_limit(process: ProcessPlan) -> int | None:
     return None if process.memory_bytes is None else process.memory_bytes + RUNNERS_MEMORY
 

@@ -23,6 +23,7 @@ from workspace.compute.base import (
 )
 from workspace.compute.containers import Entry, filters_of, labels_of, name_of, volume_of
 from workspace.compute.docker_client import Engine
+from workspace.compute.docker_doors import door_of, doors_in
 from workspace.compute.docker_images import EngineImages
 from workspace.compute.docker_salvage import Salvage
 
@@ -140,7 +141,7 @@ class DockerBackend:
             except NotFound:
                 return
 
-    def _found(self, group_id: str) -> list[dict[str, str]]:
+    def _found(self, group_id: str) -> list[dict[str, Any]]:
         """List the containers of a group, those that ended too."""
         with self._engine.asked(f"The containers of {group_id} could not be listed") as client:
             listed = client.api.containers(all=True, filters=filters_of(self._access, group_id))
@@ -150,17 +151,19 @@ class DockerBackend:
                     "id": one["Id"],
                     "name": one["Labels"][containers.PROCESS],
                     "state": one["State"],
+                    "ports": one.get("Ports") or [],
                 }
                 for one in listed
             ),
             key=lambda one: one["name"],
         )
 
-    def _sighting(self, found: Mapping[str, str]) -> Sighting:
+    def _sighting(self, found: Mapping[str, Any]) -> Sighting:
         if found["state"] == CREATED:
             return Sighting(found["name"], SightingState.GONE)
         if found["state"] not in ENDED:
-            return Sighting(found["name"], SightingState.ALIVE)
+            doors = doors_in(found["ports"], self._engine)
+            return Sighting(found["name"], SightingState.ALIVE, doors=doors)
         with self._engine.asked(f"{found['name']} could not be looked at") as client:
             try:
                 state = client.api.inspect_container(found["id"])["State"]
@@ -228,6 +231,10 @@ class DockerBackend:
             "working_dir": "/",
             "environment": dict(containers.VARIABLES),
             "network": network,
+            "ports": {
+                f"{port}/tcp": (door_of(self._engine).listens_on, None)
+                for port in containers.ports_of(process)
+            },
             "networking_config": {
                 network: api.create_endpoint_config(aliases=[process.name]),
             },

@@ -173,7 +173,7 @@ class _Build:
             name,
             access=access,
             login=login,
-            is_the_users=bool(spec.image),
+            is_the_users=bool(spec.image) and not spec.server,
             log=self._log,
         )
         path = _path_of(image)

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from shlex import quote
 
-from workspace.compute import horovod
-from workspace.environments_spec import CURATED, EnvironmentSpec
+from workspace.compute import horovod, modelserver_code
+from workspace.environments_spec import CURATED, EnvironmentSpec, ServerKind
 
 USER = "10001:10001"
 HOME = "/home/trainyard"
@@ -29,6 +29,8 @@ CUDA_IMAGES = {
     "2.21": "nvidia/cuda:12.5.1-base-ubuntu22.04",
     "2.15": "nvidia/cuda:12.2.2-base-ubuntu22.04",
 }
+# What starts a model server in any image that has one, with the flags of TensorFlow Serving.
+MODEL_SERVER = "tensorflow_model_server"
 MPI_PACKAGES = ("openmpi-bin", "openssh-server", "openssh-client")
 
 
@@ -72,6 +74,8 @@ def base_of(spec: EnvironmentSpec, base: str, gpu_base: str) -> str:
 def layers_of(spec: EnvironmentSpec) -> list[Layer]:
     """Give all that is put on top of the image to start from."""
     mpi = [_mpi()] if spec.mpi or spec.horovod else []
+    if spec.server == ServerKind.IMAGE:
+        return [_system(), _has_server(spec.image), _virtualenv(spec)]
     if spec.image:
         packages = [_packages("packages", spec.packages, spec)] if spec.packages else []
         return [_system(), _link_to_own_python(spec.image), *mpi, *packages]
@@ -84,6 +88,7 @@ def layers_of(spec: EnvironmentSpec) -> list[Layer]:
         *mpi,
         *([_horovod()] if spec.horovod else []),
         *own,
+        *([_own_server()] if spec.server == ServerKind.OWN else []),
     ]
 
 
@@ -188,6 +193,31 @@ def _virtualenv(spec: EnvironmentSpec) -> Layer:
             ),
         ),
     )
+
+
+def _has_server(image: str) -> Layer:
+    """See that an image serves models. It need not have a Python: the runner gets one beside it."""
+    step = Step(
+        f"command -v {MODEL_SERVER}",
+        f"The image {image} serves no models: it has no {MODEL_SERVER} on its PATH.",
+    )
+    return Layer("server", f"Looking for the model server of {image}", (step,))
+
+
+def _own_server() -> Layer:
+    """Put our model server among the environment's packages, under the name of the other one."""
+    program = f"{ENVIRONMENT}/bin/{MODEL_SERVER}"
+    step = Step(
+        f"""
+        packages=$({PYTHON} -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
+        cp -r {WORKBENCH}/deploy "$packages/"
+        chmod -R a+rX "$packages/deploy"
+        {PYTHON} -m compileall -q "$packages/deploy"
+        printf '#!/bin/sh\\nexec {PYTHON} -m deploy.modelserver "$@"\\n' > {program}
+        chmod 755 {program}
+        """
+    )
+    return Layer("model server", "Adding the model server", (step,), modelserver_code.sources())
 
 
 def _conda(spec: EnvironmentSpec) -> Layer:

@@ -9,6 +9,7 @@ Described = Mapping[str, Any]
 READY, ACTIVE = "ready", "active"
 ENDED = {"complete", "shutdown", "failed", "rejected", "remove", "orphaned"}
 NANO = 1e9
+UNKNOWN = {"", "0.0.0.0", "127.0.0.1"}  # noqa: S104 - what a swarm says, not where we listen
 COUNTED_GPUS = "Its GPUs are registered by number only: register each by its UUID to use them."
 
 
@@ -36,6 +37,14 @@ def trouble_of(node: Described) -> str:
     if availability != ACTIVE:
         return f"The swarm's admin set the node's availability to {availability}."
     return ""
+
+
+def address_of(node: Described) -> str:
+    """Give the address by which the swarm knows a node; old managers are wrong about their own."""
+    address = str(node["Status"].get("Addr", ""))
+    if address in UNKNOWN:
+        address = str((node.get("ManagerStatus") or {}).get("Addr", "")).rpartition(":")[0]
+    return address
 
 
 def held_gpus(tasks: Iterable[Described]) -> dict[str, set[str]]:

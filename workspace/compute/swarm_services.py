@@ -28,6 +28,7 @@ from workspace.compute.containers import (
     USER_ID,
     VARIABLES,
     memory_limit,
+    ports_of,
 )
 
 NANO = 1e9
@@ -91,8 +92,16 @@ def service_of(
         "task_template": task,
         "name": name,
         "labels": dict(labels),
-        "endpoint_spec": EndpointSpec(mode="dnsrr"),
+        "endpoint_spec": EndpointSpec(
+            mode="dnsrr",
+            ports=[_published(port) for port in ports_of(process)],
+        ),
     }
+
+
+def _published(port: int) -> dict[str, Any]:
+    """Open a port on the node that the task is on, at a number that this node chooses."""
+    return {"Protocol": "tcp", "TargetPort": port, "PublishMode": "host"}
 
 
 def _gpu_variables(process: ProcessPlan) -> list[str]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from workspace.compute.base import Sighting, SightingState
 from workspace.compute.containers import PROCESS
+from workspace.compute.swarm_nodes import address_of
 
 Described = Mapping[str, Any]
 BEGUN = {"starting", "running"}
@@ -41,11 +42,20 @@ def _sighting(
             return Sighting(process, SightingState.GONE, reason=lost, node=node)
         said = status.get("Err", "") if state in WAITING else ""
         waits = f"The swarm says: {said.rstrip('.')}." if said else ""
-        return Sighting(process, SightingState.ALIVE, reason=waits, node=node)
+        doors = _doors(status, nodes.get(node_id))
+        return Sighting(process, SightingState.ALIVE, reason=waits, node=node, doors=doors)
     code = (status.get("ContainerStatus") or {}).get("ExitCode")
     if state in EXITED and code is not None:
         return Sighting(process, SightingState.EXITED, code, _how_it_ended(code, status), node)
     return Sighting(process, SightingState.GONE, reason=_why_not(state, status, node), node=node)
+
+
+def _doors(status: Described, node: Described | None) -> tuple[str, ...]:
+    """Give where a task's published ports are, once its node has chosen them."""
+    ports = (status.get("PortStatus") or {}).get("Ports") or []
+    published = {port["TargetPort"]: port["PublishedPort"] for port in ports}
+    host = address_of(node) if node is not None else ""
+    return tuple(f"{host}:{published[inside]}" for inside in sorted(published)) if host else ()
 
 
 def _loss_of(node: Described | None) -> str:
