@@ -18,21 +18,39 @@ class Flags:
     """What the server does. Field names are flag names."""
 
     host: str = "0.0.0.0"  # noqa: S104 (as the original listens)
+    port: int = 0
+    grpc_socket_path: str = ""
+    grpc_channel_arguments: str = ""
+    grpc_max_threads: int = field(default_factory=lambda: 4 * (os.cpu_count() or 1))
+    enable_grpc_healthcheck_service: bool = False
+    ssl_config_file: str = ""
     rest_api_port: int = 0
     rest_api_num_threads: int = field(default_factory=lambda: 4 * (os.cpu_count() or 1))
     rest_api_timeout_in_ms: int = 30_000
     rest_api_enable_cors_support: bool = False
     model_name: str = "default"
     model_base_path: str = ""
+    model_config_file: str = ""
+    model_config_file_poll_wait_seconds: int = 0
+    allow_version_labels_for_unavailable_models: bool = False
     saved_model_tags: str = "serve"
     file_system_poll_wait_seconds: int = 1
     max_num_load_retries: int = 5
     load_retry_interval_micros: int = 60_000_000
+    num_load_threads: int = 0
+    num_unload_threads: int = 0
+    enable_batching: bool = False
+    batching_parameters_file: str = ""
+    enable_per_model_batching_parameters: bool = False
+    monitoring_config_file: str = ""
+    enable_signature_method_name_check: bool = False
+    enable_serialization_as_tensor_content: bool = False
     tensorflow_session_parallelism: int = 0
     tensorflow_intra_op_parallelism: int = 0
     tensorflow_inter_op_parallelism: int = 0
     per_process_gpu_memory_fraction: float = 0.0
     enable_model_warmup: bool = True
+    num_request_iterations_for_warmup: int = 0
     version: bool = False
     help: bool = False
 
@@ -51,32 +69,14 @@ class Flags:
 
 # Taken and checked for their type; they change nothing that this server does.
 WITHOUT_EFFECT: dict[str, type] = {
-    "num_load_threads": int,
-    "num_unload_threads": int,
-    "num_request_iterations_for_warmup": int,
     "enable_profiler": bool,
     "flush_filesystem_caches": bool,
     "remove_unused_fields_from_bundle_metagraph": bool,
-    "enable_signature_method_name_check": bool,
-    "enable_serialization_as_tensor_content": bool,
-    "allow_version_labels_for_unavailable_models": bool,
-    "model_config_file_poll_wait_seconds": int,
+    "prefer_tflite_model": bool,
 }
 
-# Known, but what they ask for isn't there yet: only values that ask for nothing are taken.
+# Known, but what they ask for isn't there: only values that ask for nothing are taken.
 NOT_YET: dict[str, tuple[type, str]] = {
-    "port": (int, "gRPC"),
-    "grpc_socket_path": (str, "gRPC"),
-    "grpc_channel_arguments": (str, "gRPC"),
-    "grpc_max_threads": (int, "gRPC"),
-    "enable_grpc_healthcheck_service": (bool, "gRPC"),
-    "ssl_config_file": (str, "TLS for gRPC"),
-    "model_config_file": (str, "serving several models from a file"),
-    "enable_batching": (bool, "batching"),
-    "batching_parameters_file": (str, "batching"),
-    "enable_per_model_batching_parameters": (bool, "batching"),
-    "monitoring_config_file": (str, "Prometheus monitoring"),
-    "prefer_tflite_model": (bool, "TensorFlow Lite"),
     "thread_pool_factory_config_file": (str, "choosing thread pools by file"),
     "tensorflow_session_config_file": (str, "configuring sessions by file"),
     "platform_config_file": (str, "configuring platforms by file"),
@@ -151,9 +151,15 @@ def _value(name: str, text: str | None, kind: type, argument: str) -> str | int 
 
 
 def _check(flags: Flags) -> None:
-    if not 0 < flags.rest_api_port < 65536:
+    if not (flags.port or flags.grpc_socket_path or flags.rest_api_port):
+        raise FlagError("give --rest_api_port, --port or --grpc_socket_path: nothing listens yet")
+    for name, port in (("port", flags.port), ("rest_api_port", flags.rest_api_port)):
+        if not 0 <= port < 65536:
+            raise FlagError(f"--{name} must be a port from 1 to 65535, or 0 for none")
+    if flags.batching_parameters_file and not flags.enable_batching:
         raise FlagError(
-            "--rest_api_port must be a port from 1 to 65535: REST is all this server speaks so far"
+            "INVALID_ARGUMENT: server_options.batching_parameters_file is set without setting"
+            " server_options.enable_batching to true."
         )
     if flags.rest_api_num_threads < 1:
         raise FlagError("--rest_api_num_threads must be at least 1")
@@ -175,10 +181,17 @@ def _check(flags: Flags) -> None:
         raise FlagError("--tensorflow_*_parallelism must not be less than 0")
     if not 0 <= flags.per_process_gpu_memory_fraction <= 1:
         raise FlagError("--per_process_gpu_memory_fraction must be from 0 to 1")
+    if flags.model_config_file:
+        return
+    if not flags.model_base_path:
+        raise FlagError(
+            "INVALID_ARGUMENT: Both server_options.model_base_path and"
+            " server_options.model_config_file are empty!"
+        )
     if not re.fullmatch(r"[^/:]+", flags.model_name):
         raise FlagError("--model_name must not be empty nor contain '/' or ':'")
     if not flags.base_path.is_absolute():
         raise FlagError(
-            f"Expected model {flags.model_name} to have an absolute path;"
-            f" got --model_base_path={flags.model_base_path}"
+            f"INVALID_ARGUMENT: Expected model {flags.model_name} to have an absolute path or URI;"
+            f" got base_path()={flags.model_base_path}"
         )

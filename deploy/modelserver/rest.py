@@ -3,7 +3,7 @@
 import logging
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,13 +12,14 @@ from urllib.parse import unquote_to_bytes
 
 import orjson
 
+from .core import Core
 from .errors import Code, ServingError, invalid
 from .messages import CORS_HEADERS, MAX_BODY, Reply, Request, Response
 from .predict_request import Form, read_document, read_inputs
 from .predict_response import write_results
 from .signatures import Signature, find_signature
 from .tensors import Array
-from .versions import MAX_VERSION, Model, Servable, Version, not_served, unknown_label
+from .versions import MAX_VERSION, Servable, Version
 
 log = logging.getLogger("modelserver")
 
@@ -74,13 +75,13 @@ class RestApi:
 
     def __init__(
         self,
-        models: Mapping[str, Model],
+        core: Core,
         workers: Executor,
         call_soon_threadsafe: Callable[..., Any],
         *,
         allow_cors: bool = False,
     ) -> None:
-        self._models = models
+        self._core = core
         self._workers = workers
         self._call_soon = call_soon_threadsafe
         self._headers = CORS_HEADERS if allow_cors else b""
@@ -119,7 +120,7 @@ class RestApi:
         if path == "/healthz":
             return self._json({"status": "ok"})
         if path == "/readyz":
-            waiting = [name for name, model in self._models.items() if not model.is_ready]
+            waiting = self._core.waiting()
             if waiting:
                 message = f"No version of {', '.join(waiting)} is available"
                 return self._error(ServingError(Code.UNAVAILABLE, message))
@@ -127,27 +128,10 @@ class RestApi:
         return Response(404, _NOT_FOUND_PAGE, b"text/html")
 
     def _find(self, route: Route) -> Version:
-        model = self._models.get(route.name)
-        if route.label is not None:
-            if model is None:
-                raise unknown_label(route.label)
-            return model.find_label(route.label)
-        if model is None:
-            raise not_served(route.name, route.version)
-        return model.find(route.version)
+        return self._core.find(route.name, route.version, route.label)
 
     def _status(self, route: Route) -> dict[str, Any]:
-        model = self._models.get(route.name)
-        versions = sorted(model.versions.values(), key=lambda v: -v.number) if model else []
-        if route.version is not None:
-            versions = [version for version in versions if version.number == route.version]
-            if not versions:
-                raise ServingError(
-                    Code.NOT_FOUND,
-                    f"Could not find version {route.version} of model {route.name}",
-                )
-        if not versions:
-            raise ServingError(Code.NOT_FOUND, f"Could not find any versions of model {route.name}")
+        versions = self._core.statuses(route.name, route.version)
         return {"model_version_status": [_version_status(version) for version in versions]}
 
     def _metadata(self, route: Route) -> dict[str, Any]:

@@ -8,16 +8,20 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import uvloop
 
 from . import savedmodel
+from .config_file import ModelConfig, read_config_file
 from .connection import Connections
+from .core import Core, all_loaded
+from .errors import ServingError
 from .flags import Flags
 from .rest import RestApi
-from .versions import Model, Policy, State
+from .versions import Loading, Polling
 
 log = logging.getLogger("modelserver")
 
@@ -64,37 +68,30 @@ async def _serve(flags: Flags) -> int:
     workers = ThreadPoolExecutor(
         flags.rest_api_num_threads, "predict", initializer=_let_numbers_overflow
     )
-    model = Model(
-        flags.model_name,
-        flags.base_path,
-        partial(savedmodel.load, options=_session_options(flags)),
-        ThreadPoolExecutor(1, "load"),
-        Policy(
+    core = Core(
+        Loading(
+            partial(savedmodel.load, options=_session_options(flags)),
+            ThreadPoolExecutor(max(1, flags.num_load_threads), "load"),
+            ThreadPoolExecutor(max(1, flags.num_unload_threads), "unload"),
+        ),
+        Polling(
             flags.file_system_poll_wait_seconds,
             flags.max_num_load_retries,
             flags.load_retry_interval_micros / 1e6,
         ),
+        labels_early=flags.allow_version_labels_for_unavailable_models,
     )
     api = RestApi(
-        {model.name: model},
-        workers,
-        loop.call_soon_threadsafe,
-        allow_cors=flags.rest_api_enable_cors_support,
+        core, workers, loop.call_soon_threadsafe, allow_cors=flags.rest_api_enable_cors_support
     )
     connections = Connections(api, loop)
-    try:
-        server = await loop.create_server(
-            connections.make, flags.host, flags.rest_api_port, backlog=1024
-        )
-    except OSError as error:
-        reason = os.strerror(error.errno).lower() if error.errno else str(error)
-        raise StartError(f"can't listen on {flags.host}:{flags.rest_api_port}: {reason}") from None
-    log.info("Exporting HTTP/REST API at:%s:%d", flags.host, flags.rest_api_port)
+    server = await _listen(connections, flags)
 
     background: list[asyncio.Task[Any]] = [
         asyncio.create_task(connections.keep_time()),
-        asyncio.create_task(model.watch()),
-        asyncio.create_task(_first_load(model)),
+        asyncio.create_task(core.watch()),
+        asyncio.create_task(_load_models(core, flags)),
+        asyncio.create_task(_follow_config(core, flags)),
     ]
     stopped = asyncio.create_task(stop.wait())
     done, _ = await asyncio.wait({stopped, *background}, return_when=asyncio.FIRST_COMPLETED)
@@ -105,21 +102,58 @@ async def _serve(flags: Flags) -> int:
         done, _ = await asyncio.wait({stopped, *background}, return_when=asyncio.FIRST_COMPLETED)
 
     log.info("Stopping: requests in flight are finished, new ones refused")
-    server.close()
+    if server is not None:
+        server.close()
     if not await connections.close(STOP_GRACE):
         log.warning("Requests that took longer than %.0f s were cut off", STOP_GRACE)
     return 0
 
 
-async def _first_load(model: Model) -> None:
-    """Fail the start when the first version that is found can't be loaded."""
-    first = await model.first_outcome
-    if first.state is State.END and first.error is not None:
-        raise StartError(
-            "Unknown: 1 servable(s) did not become available: "
-            f"{{{{name: {model.name} version: {first.number}}} due to error: "
-            f"{first.error.code.name}: {first.error.message}}}"
+async def _listen(connections: Connections, flags: Flags) -> asyncio.Server | None:
+    """Open the REST port, where there is to be one."""
+    if not flags.rest_api_port:
+        return None
+    if flags.rest_api_port == flags.port:
+        log.error(
+            "--rest_api_port cannot be same as --port. Please use different port for"
+            " HTTP/REST API. Skipped exporting HTTP/REST API."
         )
+        return None
+    try:
+        server = await connections.loop.create_server(
+            connections.make, flags.host, flags.rest_api_port, backlog=1024
+        )
+    except OSError as error:
+        reason = os.strerror(error.errno).lower() if error.errno else str(error)
+        raise StartError(f"can't listen on {flags.host}:{flags.rest_api_port}: {reason}") from None
+    log.info("Exporting HTTP/REST API at:%s:%d", flags.host, flags.rest_api_port)
+    return server
+
+
+async def _load_models(core: Core, flags: Flags) -> None:
+    """Load what is configured; the start fails when that does."""
+    try:
+        if flags.model_config_file:
+            await core.reload(read_config_file(Path(flags.model_config_file)))
+        else:
+            await all_loaded(core.adopt([ModelConfig(flags.model_name, flags.base_path)]))
+    except ServingError as error:
+        raise StartError(f"{error.code.name}: {error.message}") from error
+
+
+async def _follow_config(core: Core, flags: Flags) -> None:
+    """Apply the configuration file again and again; what is wrong with it is logged once."""
+    path, every = Path(flags.model_config_file), flags.model_config_file_poll_wait_seconds
+    complaint = ""
+    while flags.model_config_file and every > 0:
+        await asyncio.sleep(every)
+        try:
+            core.apply(await asyncio.to_thread(read_config_file, path))
+            complaint = ""
+        except ServingError as error:
+            if error.message != complaint:
+                log.error("The configuration file is ignored: %s", error.message)
+            complaint = error.message
 
 
 def _session_options(flags: Flags) -> savedmodel.SessionOptions:
@@ -130,6 +164,7 @@ def _session_options(flags: Flags) -> savedmodel.SessionOptions:
         gpu_memory_fraction=flags.per_process_gpu_memory_fraction,
         run_timeout_ms=flags.rest_api_timeout_in_ms,
         warm_up=flags.enable_model_warmup,
+        check_methods=flags.enable_signature_method_name_check,
     )
 
 

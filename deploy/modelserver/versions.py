@@ -7,7 +7,7 @@ load itself go to a thread.
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,6 +16,7 @@ from pathlib import Path
 from time import monotonic, time_ns
 from typing import Any, Protocol
 
+from .config_file import ModelConfig, VersionPolicy
 from .errors import Code, ServingError
 from .signatures import Signature
 
@@ -48,10 +49,10 @@ class Servable(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
-    """When to look at the directory, and how often to try again."""
+class Polling:
+    """When to look at the directories, and how often to try a load again."""
 
-    poll_every: float = 1.0  # 0 looks once, less than 0 never
+    every: float = 1.0  # 0 looks once, less than 0 never
     retries: int = 5
     retry_every: float = 60.0
 
@@ -60,6 +61,7 @@ class Policy:
 class Version:
     """One version's state; requests hold it while they use what is loaded."""
 
+    model: str
     number: int
     path: Path
     seen: Fingerprint
@@ -94,87 +96,95 @@ class Version:
             await self._idle.wait()
 
 
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """How versions get into memory and out of it."""
+
+    load: Callable[[Path], Servable]
+    loaders: Executor
+    unloaders: Executor
+
+
 class Model:
     """A name, a directory, and the versions found in it."""
 
-    def __init__(
-        self,
-        name: str,
-        base_path: Path,
-        load: Callable[[Path], Servable],
-        loader: Executor,
-        policy: Policy,
-    ) -> None:
+    def __init__(self, name: str, loading: Loading, polling: Polling) -> None:
         self.name = name
         self.versions: dict[int, Version] = {}
         self.labels: Mapping[str, int] = {}
-        self.first_outcome: asyncio.Future[Version] = asyncio.get_running_loop().create_future()
-        self._base_path = base_path
-        self._load = load
-        self._loader = loader
-        self._policy = policy
-        self._latest: Version | None = None
+        self.latest: Version | None = None
+        self.first_outcome: asyncio.Future[Version | None] = _future()
+        self._config: ModelConfig | None = None
+        self._loading = loading
+        self._polling = polling
         self._tasks: set[asyncio.Task[None]] = set()
         self._complaint = ""
         self._changed = asyncio.Event()
 
     @property
-    def is_ready(self) -> bool:
-        return self._latest is not None
+    def is_served(self) -> bool:
+        """Whether the configuration names this model."""
+        return self._config is not None
+
+    def serve(self, config: ModelConfig) -> None:
+        """Follow a configuration from the next look on; its labels count at once."""
+        if self._config is None and self.first_outcome.done():
+            self.first_outcome = _future()
+        self._config = config
+        self.labels = config.labels
+
+    def retire(self) -> None:
+        """Let every version go."""
+        self._config = None
+        self.labels = {}
+        self._want([])
+        if not self.first_outcome.done():
+            self.first_outcome.set_result(None)
 
     def find(self, number: int | None = None) -> Version:
         """Return the version to answer with: the one asked for, else the latest available."""
         if number is None:
-            if self._latest is None:
-                raise _not_found(f"Latest({self.name})")
-            return self._latest
+            if self.latest is None:
+                raise not_found(self.name)
+            return self.latest
         version = self.versions.get(number)
         if version is None or version.state is not State.AVAILABLE:
-            raise _not_found(f"Specific({self.name}, {number})")
+            raise not_found(self.name, number)
         return version
 
-    def find_label(self, label: str) -> Version:
-        """Return the version that carries a label."""
-        if label not in self.labels:
-            raise unknown_label(label)
-        return self.find(self.labels[label])
-
-    async def watch(self) -> None:
-        """Follow the directory for as long as the server lives."""
-        if self._policy.poll_every < 0:
-            return
-        settling = True
-        while self._policy.poll_every or settling:
-            settling = await self._look()
-            await asyncio.sleep(self._policy.poll_every or SETTLED_AFTER / 4)
-
-    async def _look(self) -> bool:
-        """Compare the directory with what is known; True while its newest version may be moving."""
+    async def look(self) -> bool:
+        """Compare the directory with what is known; True when it is worth another look soon."""
+        config = self._config
+        if config is None:
+            return False
         moving = (State.START, State.END)
         settled = {n for n, version in self.versions.items() if version.state not in moving}
         try:
-            found = await asyncio.to_thread(_scan, self._base_path, settled)
+            found = await asyncio.to_thread(_scan, config.base_path, config.policy, settled)
         except OSError as error:
-            self._complain(f"Can't look into {self._base_path}: {error.strerror or error}")
+            self._complain(f"Can't look into {config.base_path}: {error.strerror or error}")
             return False
-        self._complain(
-            "" if found else f"No versions of model {self.name} found under {self._base_path}"
-        )
-        newest = max(found, default=None)
-        if newest is not None:
-            self._consider(newest, *found[newest])
+        if self._config is not config:
+            return True
+        self._complain(_shortcoming(config, found))
+        for number, (path, seen) in found.items():
+            self._consider(number, path, seen)
+        self._want(found)
+        return any(self.versions[n].state in (State.START, State.UNLOADING) for n in found)
+
+    def _want(self, numbers: Collection[int]) -> None:
+        """Keep these versions and no others."""
         for version in self.versions.values():
-            if version.number != newest:
+            if version.number not in numbers:
                 version.wanted = False
                 if version.state is State.START:
                     version.state = State.END
         self._changed.set()
         self._changed.clear()
         self._unload_surplus()
-        return newest is not None and self.versions[newest].state is State.START
 
     def _consider(self, number: int, path: Path, seen: Fingerprint | None) -> None:
-        """Load the newest version if it is new, has come back, or changed after it failed.
+        """Load a version if it is new, has come back, or changed after it failed.
 
         A directory that is still being written is left alone until it holds still, and one that
         failed is not tried again as it is.
@@ -188,7 +198,7 @@ class Model:
             version.state is State.END
             and (version.error is None or not version.wanted or version.seen != seen)
         ):
-            version = self.versions[number] = Version(number, path, seen)
+            version = self.versions[number] = Version(self.name, number, path, seen)
             holds_still = _is_old(seen)
         elif version.state is State.START:
             holds_still = version.seen == seen
@@ -228,9 +238,11 @@ class Model:
     async def _attempt(self, version: Version) -> Servable | None:
         """Load, again after a pause where that fails, until there is no point any more."""
         loop = asyncio.get_running_loop()
-        for retries_left in range(self._policy.retries, -1, -1):
+        for retries_left in range(self._polling.retries, -1, -1):
             try:
-                return await loop.run_in_executor(self._loader, self._load, version.path)
+                return await loop.run_in_executor(
+                    self._loading.loaders, self._loading.load, version.path
+                )
             except ServingError as error:
                 version.error = error
             except Exception as error:
@@ -246,7 +258,7 @@ class Model:
         return None
 
     async def _still_wanted_later(self, version: Version) -> bool:
-        until = monotonic() + self._policy.retry_every
+        until = monotonic() + self._polling.retry_every
         while version.wanted and (left := until - monotonic()) > 0:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), left)
@@ -268,13 +280,14 @@ class Model:
         await version.drained()
         servable, version.servable = version.servable, None
         if servable is not None:
-            await asyncio.get_running_loop().run_in_executor(self._loader, servable.close)
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._loading.unloaders, servable.close)
         version.state = State.END
         log.info("Version %d of model %s is unloaded", version.number, self.name)
 
     def _choose_latest(self) -> None:
         available = [v.number for v in self.versions.values() if v.state is State.AVAILABLE]
-        self._latest = self.versions[max(available)] if available else None
+        self.latest = self.versions[max(available)] if available else None
 
     def _complain(self, complaint: str) -> None:
         if complaint and complaint != self._complaint:
@@ -282,40 +295,55 @@ class Model:
         self._complaint = complaint
 
 
-def unknown_label(label: str) -> ServingError:
-    """Make the error for a label that no version carries."""
-    return ServingError(Code.INVALID_ARGUMENT, f"Unrecognized servable version label: {label}")
-
-
-def not_served(name: str, number: int | None) -> ServingError:
-    """Make the error for a model that this server doesn't have."""
-    return _not_found(f"Latest({name})" if number is None else f"Specific({name}, {number})")
-
-
-def _not_found(wanted: str) -> ServingError:
+def not_found(name: str, number: int | None = None) -> ServingError:
+    """Make the error for a model or version that this server can't answer with."""
+    wanted = f"Latest({name})" if number is None else f"Specific({name}, {number})"
     return ServingError(Code.NOT_FOUND, f"Servable not found for request: {wanted}")
 
 
-def _scan(base_path: Path, settled: set[int]) -> dict[int, tuple[Path, Fingerprint | None]]:
-    """Find the version directories, with a fingerprint of the newest unless it has settled."""
-    found: dict[int, tuple[Path, Fingerprint | None]] = {}
+def _future() -> "asyncio.Future[Version | None]":
+    return asyncio.get_running_loop().create_future()
+
+
+def _shortcoming(config: ModelConfig, found: Collection[int]) -> str:
+    """Say what the directory lacks."""
+    missing = sorted((config.policy.specific or frozenset()).difference(found))
+    if missing:
+        return (
+            f"Version {missing[0]} of servable {config.name}, which was requested to be served as"
+            " a 'specific' version in the servable's version policy, was not found in the file"
+            " system"
+        )
+    if not found:
+        return (
+            f"No versions of servable {config.name} found under base path {config.base_path}."
+            " Did you forget to name your leaf directory as a number (eg. '/1/')?"
+        )
+    return ""
+
+
+Found = dict[int, tuple[Path, Fingerprint | None]]
+
+
+def _scan(base_path: Path, policy: VersionPolicy, settled: Collection[int]) -> Found:
+    """Find the version directories to serve, with fingerprints of those that haven't settled."""
+    paths: dict[int, Path] = {}
     with os.scandir(base_path) as entries:
         for entry in entries:
             name = entry.name
             if not (name.isascii() and name.isdigit()) or not entry.is_dir():
                 continue
-            number = int(name)
+            number = int(name[:30])
             if number > MAX_VERSION:
                 continue
-            if number in found:
+            if number in paths:
                 log.warning("Version %d is there twice; %s is left out", number, name)
                 continue
-            found[number] = (Path(entry.path), None)
-    if found:
-        newest = max(found)
-        if newest not in settled:
-            found[newest] = (found[newest][0], _fingerprint(found[newest][0]))
-    return found
+            paths[number] = Path(entry.path)
+    return {
+        number: (paths[number], None if number in settled else _fingerprint(paths[number]))
+        for number in policy.choose(paths)
+    }
 
 
 def _fingerprint(path: Path) -> Fingerprint:

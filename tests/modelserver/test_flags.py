@@ -38,12 +38,14 @@ def test_switches_may_stand_alone_or_have_a_value(written: str, read: bool) -> N
         ("--rest_api_num_threads=many", "Couldn't interpret value many for flag"),
         ("--rest_api_num_threads=0", "--rest_api_num_threads must be at least 1"),
         ("--rest_api_port=70000", "--rest_api_port must be a port from 1 to 65535"),
-        ("--rest_api_port=0", "--rest_api_port must be a port from 1 to 65535"),
+        ("--rest_api_port=0", "give --rest_api_port, --port or --grpc_socket_path"),
+        ("--port=-1", "--port must be a port from 1 to 65535"),
+        ("--batching_parameters_file=/x", "is set without setting server_options.enable_batching"),
         ("--rest_api_timeout_in_ms=-1", "must not be less than 0"),
         ("--enable_model_warmup=maybe", "Couldn't interpret value maybe"),
         ("--model_name=a/b", "--model_name must not be empty"),
         ("--model_base_path=relative/path", "to have an absolute path"),
-        ("--model_base_path=", "to have an absolute path"),
+        ("--model_base_path=", "server_options.model_config_file are empty!"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(argument: str, message: str) -> None:
