@@ -13,7 +13,7 @@ from deploy import selectors, services
 from deploy.configuration import Wish, read_change, read_deployment
 from deploy.models import KeySlot, Replica, Revision, Service, ServiceKey
 from models.models import ModelVersion
-from models.selectors import model_of, version_of
+from models.selectors import version_named
 from workspace.errors import FieldError, Invalid, NotFound, TooLarge
 from workspace.models import Role, Team
 from workspace.requests import ApiRequest
@@ -32,7 +32,10 @@ RESOURCES = {
     },
 }
 CHANGEABLE = {
-    "model": {"type": "string", "description": "NAME:VERSION, or NAME for its newest version."},
+    "model": {
+        "type": "string",
+        "description": "NAME:VERSION, NAME:STAGE, NAME@ALIAS, or NAME for its newest version.",
+    },
     "resources": RESOURCES,
     "replicas": {"type": "integer", "minimum": 1},
 }
@@ -268,10 +271,8 @@ def _body(request: ApiRequest, default: Any = None) -> Any:
 def _version(team: Team, wish: Wish) -> ModelVersion | None:
     if wish.model is None:
         return None
-    name, number = wish.model
-    return _named(
-        "model", lambda: version_of(team, name, number or model_of(team, name).last_version)
-    )
+    reference = wish.model
+    return _named("model", lambda: version_named(team, reference))
 
 
 def _required(version: ModelVersion | None) -> ModelVersion:

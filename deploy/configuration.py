@@ -14,7 +14,7 @@ from workspace.environments import CURATED
 from workspace.errors import FieldError, Invalid
 
 SERVICE_NAME = re.compile(service_name_validator.regex)
-MODEL_ID = re.compile(r"(?P<name>[^\x00/:]{1,255})(:(?P<version>[1-9][0-9]{0,8}))?")
+MODEL_REFERENCE = re.compile(r"[^\x00/:@]{1,255}([:@][^\x00/:@]{1,64})?")
 MOST_REPLICAS = 32
 LEAST_GB = 2.0
 GB = 1000**3
@@ -41,7 +41,7 @@ class Wish:
     """What a caller said of a service; None is what was not said."""
 
     name: str = ""
-    model: tuple[str, int | None] | None = None
+    model: str | None = None
     resources: Resources | None = None
     replicas: int | None = None
     target: str | None = None
@@ -83,14 +83,11 @@ def _finish(reader: Reader, known: tuple[str, ...]) -> None:
         raise Invalid.of(*error.errors) from None
 
 
-def _model(reader: Reader, *, required: bool) -> tuple[str, int | None] | None:
+def _model(reader: Reader, *, required: bool) -> str | None:
     if reader.take("model") is None and not required:
         return None
-    text = reader.text("model", pattern=MODEL_ID, hint="a model as NAME:VERSION, or NAME")
-    found = MODEL_ID.fullmatch(text)
-    if found is None:
-        return None
-    return found["name"], int(found["version"]) if found["version"] else None
+    hint = "a model as NAME:VERSION, NAME:STAGE, NAME@ALIAS or NAME"
+    return reader.text("model", pattern=MODEL_REFERENCE, hint=hint) or None
 
 
 def _resources(reader: Reader) -> Resources | None:

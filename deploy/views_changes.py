@@ -14,8 +14,7 @@ from deploy.models import KeySlot, Service
 from deploy.new_keys import hand_over
 from deploy.services import Deployment
 from deploy.views import tab
-from models.models import ModelVersion
-from models.selectors import version_of, versions_of_team
+from models.selectors import version_named, versions_of_team
 from workspace.errors import DomainError, FieldError, Invalid, NotFound
 from workspace.forms import add_errors
 from workspace.models import ComputeTarget, Role, Team
@@ -55,7 +54,7 @@ def new(request: SignedInRequest, slug: str) -> HttpResponse:
 def quick(request: SignedInRequest, slug: str) -> HttpResponse:
     """Deploy a model version as it comes: a free name, the local target, sensible resources."""
     team = team_for(request.user, slug, Role.MEMBER)
-    version = _version_named(team, request.POST.get("model", ""))
+    version = version_named(team, request.POST.get("model", ""))
     try:
         made = services.deploy(
             team=team,
@@ -94,7 +93,7 @@ def settings(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
 @require_POST
 def switch(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
     service = _service(request, slug, name)
-    version = _version_named(service.team, request.POST.get("model", ""))
+    version = version_named(service.team, request.POST.get("model", ""))
     try:
         services.update(service=service, by=request.user, version=version)
     except Invalid as error:
@@ -140,13 +139,6 @@ def _service(request: SignedInRequest, slug: str, name: str) -> Service:
     return selectors.service_of(team_for(request.user, slug, Role.MEMBER), name)
 
 
-def _version_named(team: Team, text: str) -> ModelVersion:
-    name, _, number = text.rpartition(":")
-    if not (name and number.isascii() and number.isdigit() and len(number) < 10):
-        raise NotFound("There is no such model version.")
-    return version_of(team, name, int(number))
-
-
 def _default_target(team: Team) -> ComputeTarget:
     """Give the target called local, or else the team's first."""
     targets = targets_for(team).filter(is_paused=False, is_draining=False).order_by("pk")
@@ -160,7 +152,7 @@ def _initial(request: SignedInRequest, team: Team) -> dict[str, Any]:
     asked = f"{request.GET.get('model', '')}:{request.GET.get('version', '')}"
     if asked == ":":
         return {}
-    version = _version_named(team, asked)
+    version = version_named(team, asked)
     return {
         "name": selectors.free_name(team, version.model),
         "model": str(version),
@@ -182,7 +174,7 @@ def _deploy(request: SignedInRequest, team: Team, form: NewServiceForm) -> Deplo
         team=team,
         by=request.user,
         name=wish.name,
-        version=_version_named(team, cleaned["model"]),
+        version=version_named(team, cleaned["model"]),
         target=target_for(team, cleaned["target"].name),
         resources=wish.resources,
         replicas=cleaned["replicas"],
@@ -194,7 +186,7 @@ def _change(request: SignedInRequest, service: Service, form: SettingsForm) -> N
     services.update(
         service=service,
         by=request.user,
-        version=_version_named(service.team, form.cleaned_data["model"]),
+        version=version_named(service.team, form.cleaned_data["model"]),
         resources=wish.resources,
         replicas=form.cleaned_data["replicas"],
     )

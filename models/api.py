@@ -20,14 +20,14 @@ from workspace.requests import ApiRequest
 from workspace.selectors import team_for
 
 router = Router(tags=["models"])
-JSON_FIELDS = ("resource_configuration", "tags")
+JSON_FIELDS = ("resource_configuration", "tags", "properties")
 
 
 def _of_kind(kind: str, *names: str) -> dict[str, dict[str, str]]:
     return {name: {"type": kind} for name in names}
 
 
-TEXTS = _of_kind("string", "path", "name", "framework", "framework_version", "description")
+TEXTS = _of_kind("string", "path", "name", "framework", "framework_version", "stage", "description")
 REGISTER_BODY = {
     "required": True,
     "content": {
@@ -64,7 +64,10 @@ class VersionOut(Schema):
     framework: str
     framework_version: str
     resource_configuration: dict[str, Any]
+    stage: str
+    aliases: list[str]
     tags: dict[str, str]
+    properties: dict[str, str]
     description: str
     signatures: dict[str, Any]
     file_count: int
@@ -84,6 +87,10 @@ class VersionOut(Schema):
     @staticmethod
     def resolve_name(version: ModelVersion) -> str:
         return version.model.name
+
+    @staticmethod
+    def resolve_aliases(version: ModelVersion) -> list[str]:
+        return sorted(alias.name for alias in version.aliases.all())
 
     @staticmethod
     def resolve_run(version: ModelVersion) -> int | None:
@@ -128,7 +135,8 @@ class ModelOut(Schema):
 
     @staticmethod
     def resolve_latest_version(model: RegisteredModel) -> int:
-        return model.last_version
+        newest: int = model.newest  # type: ignore[attr-defined]
+        return newest
 
 
 class ModelDetail(ModelOut):
@@ -227,20 +235,20 @@ def show_model(request: ApiRequest, slug: str, name: str) -> RegisteredModel:
 
 
 @router.get(
-    "teams/{slug}/models/{name}/versions/{int:version}",
+    "teams/{slug}/models/{name}/versions/{version}",
     response=VersionDetail,
     summary="A model version",
 )
-def show_version(request: ApiRequest, slug: str, name: str, version: int) -> ModelVersion:
+def show_version(request: ApiRequest, slug: str, name: str, version: str) -> ModelVersion:
     return selectors.version_of(team_for(request.auth, slug), name, version)
 
 
 @router.get(
-    "teams/{slug}/models/{name}/versions/{int:version}/download",
+    "teams/{slug}/models/{name}/versions/{version}/download",
     summary="A model version's files as an archive",
 )
 def download_version(
-    request: ApiRequest, slug: str, name: str, version: int, format: str = "tar.gz"
+    request: ApiRequest, slug: str, name: str, version: str, format: str = "tar.gz"
 ) -> HttpResponseBase:
     found = selectors.version_of(team_for(request.auth, slug), name, version)
     return download(request, found, format)

@@ -4,7 +4,14 @@ from dataclasses import dataclass
 
 from django.db.models import OuterRef, QuerySet, Subquery
 
-from models.models import ModelVersion, RegisteredModel
+from models.models import (
+    Conversion,
+    Import,
+    ModelVersion,
+    RegisteredModel,
+    Stage,
+    WorkState,
+)
 from models.savedmodel import folders_of
 from runs.blobs import store_for
 from runs.files import outputs_of
@@ -22,13 +29,25 @@ class Offer:
     name: str
 
 
+def living() -> QuerySet[ModelVersion]:
+    """Give the versions that nobody deleted, with their model and team."""
+    return ModelVersion.objects.filter(deleted_at=None).select_related("model__team")
+
+
 def models_of(team: Team) -> QuerySet[RegisteredModel]:
-    """Give a team's models, the one with the newest version first, with `newest` annotated."""
-    newest = ModelVersion.objects.filter(model=OuterRef("pk")).order_by("-version")
+    """Give a team's models, the one with the newest version first.
+
+    `newest` (a number) and `newest_at` are annotated. A model without versions is none.
+    """
+    newest = ModelVersion.objects.filter(model=OuterRef("pk"), deleted_at=None).order_by("-version")
     return (
-        RegisteredModel.objects.filter(team=team, last_version__gt=0)
-        .annotate(newest_at=Subquery(newest.values("created_at")[:1]))
-        .order_by("-newest_at")
+        RegisteredModel.objects.filter(team=team)
+        .annotate(
+            newest=Subquery(newest.values("version")[:1]),
+            newest_at=Subquery(newest.values("created_at")[:1]),
+        )
+        .filter(newest__isnull=False)
+        .order_by("-newest_at", "name")
     )
 
 
@@ -43,27 +62,51 @@ def model_of(team: Team, name: str) -> RegisteredModel:
 def versions_of(model: RegisteredModel) -> QuerySet[ModelVersion]:
     """Give a model's versions with their lineage, the newest first."""
     return (
-        ModelVersion.objects.filter(model=model)
-        .select_related("model__team", "run__experiment", "run__snapshot", "created_by")
+        living()
+        .filter(model=model)
+        .select_related("model__team", "run__experiment", "run__snapshot", "created_by", "onnx")
+        .prefetch_related("aliases")
         .order_by("-version")
     )
 
 
 def versions_of_team(team: Team) -> QuerySet[ModelVersion]:
     """Give every version of a team's models, by name, the newest first."""
-    return (
-        ModelVersion.objects.filter(model__team=team)
-        .select_related("model__team")
-        .order_by("model__name", "-version")
-    )
+    return living().filter(model__team=team).order_by("model__name", "-version")
 
 
-def version_of(team: Team, name: str, number: int) -> ModelVersion:
+def version_of(team: Team, name: str, which: int | str) -> ModelVersion:
+    """Give a version of a model by its number, its @alias, or its stage (the newest of it)."""
     model = model_of(team, name)
-    version = versions_of(model).filter(version=number).first()
+    found = versions_of(model)
+    text = str(which)
+    if text.startswith("@"):
+        version = found.filter(aliases__name=text[1:].replace("\0", "?")).first()
+        missing = f"Model {name} has no alias {text[1:]!r}."
+    elif text in Stage.values:
+        version = found.filter(stage=text).first()
+        missing = f"Model {name} has no version with the stage {text}."
+    elif text.isascii() and text.isdigit() and len(text) < 10:
+        version = found.filter(version=int(text)).first()
+        newest: int = model.newest  # type: ignore[attr-defined]
+        missing = f"Model {name} has no version {text}; its newest is {newest}."
+    else:
+        raise NotFound(
+            f"Model {name} has no version {text!r}: use a number, @ALIAS or one of the stages"
+            f" {', '.join(Stage.values)}."
+        )
     if version is None:
-        raise NotFound(f"Model {name} has no version {number}; its newest is {model.last_version}.")
+        raise NotFound(missing)
     return version
+
+
+def version_named(team: Team, reference: str) -> ModelVersion:
+    """Give what NAME:3, NAME:production, NAME@champion or NAME (the newest version) stands for."""
+    name, mark, which = reference.partition("@" if "@" in reference else ":")
+    if mark:
+        return version_of(team, name, f"@{which}" if mark == "@" else which)
+    model = model_of(team, name)
+    return version_of(team, name, model.newest)  # type: ignore[attr-defined]
 
 
 def manifest_of(version: ModelVersion) -> Manifest:
@@ -75,9 +118,19 @@ def manifest_of(version: ModelVersion) -> Manifest:
         raise NotFound(f"The files of {version} are gone from the storage.") from None
 
 
-def manifests_kept_for(team: Team) -> QuerySet[ModelVersion, str]:
-    """Give the digests of the manifests of every version that a team has."""
-    return ModelVersion.objects.filter(model__team=team).values_list("manifest_digest", flat=True)
+def manifests_kept_for(team: Team) -> list[str]:
+    """Give the digests of the manifests of all that a team's registry has.
+
+    They are of its versions, of those as ONNX, and of files that are yet to be converted.
+    """
+    versions = living().filter(model__team=team)
+    converted = Conversion.objects.filter(version__in=versions).exclude(manifest_digest="")
+    coming = Import.objects.filter(team=team, state__in=[WorkState.WAITING, WorkState.RUNNING])
+    return [
+        digest
+        for kept in (versions, converted, coming)
+        for digest in kept.values_list("manifest_digest", flat=True)
+    ]
 
 
 def lost_files(version: ModelVersion) -> list[str]:

@@ -73,6 +73,8 @@ def _register(
             or found.saved_model.tensorflow_version,
             resource_configuration=registration.resource_configuration,
             tags=registration.tags,
+            properties=registration.properties,
+            stage=registration.stage,
             description=registration.description,
             signatures=found.saved_model.signatures,
             manifest_digest=found.manifest.digest,
