@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -21,7 +22,7 @@ from .core import Core, all_loaded
 from .errors import ServingError
 from .flags import Flags
 from .rest import RestApi
-from .versions import Loading, Polling
+from .versions import Loading, Model, Polling
 
 log = logging.getLogger("modelserver")
 
@@ -85,12 +86,13 @@ async def _serve(flags: Flags) -> int:
         core, workers, loop.call_soon_threadsafe, allow_cors=flags.rest_api_enable_cors_support
     )
     connections = Connections(api, loop)
+    models = _configure(core, flags)
     server = await _listen(connections, flags)
 
     background: list[asyncio.Task[Any]] = [
         asyncio.create_task(connections.keep_time()),
         asyncio.create_task(core.watch()),
-        asyncio.create_task(_load_models(core, flags)),
+        asyncio.create_task(_load_models(models)),
         asyncio.create_task(_follow_config(core, flags)),
     ]
     stopped = asyncio.create_task(stop.wait())
@@ -107,6 +109,16 @@ async def _serve(flags: Flags) -> int:
     if not await connections.close(STOP_GRACE):
         log.warning("Requests that took longer than %.0f s were cut off", STOP_GRACE)
     return 0
+
+
+def _configure(core: Core, flags: Flags) -> list[Model]:
+    """Tell the core which models the flags ask for."""
+    try:
+        if flags.model_config_file:
+            return core.apply(read_config_file(Path(flags.model_config_file)))
+        return core.adopt([ModelConfig(flags.model_name, flags.base_path)])
+    except ServingError as error:
+        raise StartError(f"{error.code.name}: {error.message}") from error
 
 
 async def _listen(connections: Connections, flags: Flags) -> asyncio.Server | None:
@@ -130,13 +142,10 @@ async def _listen(connections: Connections, flags: Flags) -> asyncio.Server | No
     return server
 
 
-async def _load_models(core: Core, flags: Flags) -> None:
-    """Load what is configured; the start fails when that does."""
+async def _load_models(models: Sequence[Model]) -> None:
+    """Fail the start when a model's first version can't be loaded."""
     try:
-        if flags.model_config_file:
-            await core.reload(read_config_file(Path(flags.model_config_file)))
-        else:
-            await all_loaded(core.adopt([ModelConfig(flags.model_name, flags.base_path)]))
+        await all_loaded(models)
     except ServingError as error:
         raise StartError(f"{error.code.name}: {error.message}") from error
 

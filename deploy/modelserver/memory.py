@@ -1,0 +1,63 @@
+"""How much memory this process may still take."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def memory_left() -> int | None:
+    """Return the bytes left on the machine or in this container, whichever is less."""
+    known = [_left_on_machine(), *_left_in_cgroups()]
+    return min((left for left in known if left is not None), default=None)
+
+
+def gibibytes(size: int) -> str:
+    """Write a size for people."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**29 else f"{size / 2**20:.1f} MiB"
+
+
+def _left_on_machine() -> int | None:
+    return _entry(Path("/proc/meminfo"), "MemAvailable:", 1024)
+
+
+def _left_in_cgroups() -> Iterator[int | None]:
+    """Look at every group that this process is in; a file cache that can go counts as left."""
+    for line in _read(Path("/proc/self/cgroup")).splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        root = CGROUPS / "memory" if controllers else CGROUPS
+        limit, usage, cache = (
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+            if controllers
+            else ("memory.max", "memory.current", "inactive_file")
+        )
+        # Inside a container the path may be the host's; the root is then the container's own.
+        group = root / path.lstrip("/")
+        for folder in (group, *group.parents) if group.is_dir() else (root,):
+            most, used = _number(folder / limit), _number(folder / usage)
+            if most is not None and used is not None:
+                yield most - used + (_entry(folder / "memory.stat", cache, 1) or 0)
+            if folder == root:
+                break
+
+
+def _number(path: Path) -> int | None:
+    text = _read(path).strip()
+    return int(text) if text.isdigit() else None
+
+
+def _entry(path: Path, key: str, unit: int) -> int | None:
+    for line in _read(path).splitlines():
+        name, _, rest = line.partition(" ")
+        if name == key:
+            return int(rest.split()[0]) * unit
+    return None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
