@@ -65,6 +65,7 @@ class RevisionOut(Schema):
     framework_version: str
     resources: dict[str, Any]
     replicas: int
+    notice: str
     failure: str
     created_at: datetime
 
