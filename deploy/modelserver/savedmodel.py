@@ -6,16 +6,18 @@ The only module that imports TensorFlow, and only when a model is loaded.
 import gc
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .errors import Code, ServingError, invalid
-from .signatures import Call, Signature
+from .errors import Code, ServingError
+from .model_files import check_graph_file, check_memory, check_variables
+from .signatures import BoundedCall, Call, Signature
 from .tensors import Array
 from .warmup import warm_up
 
@@ -39,10 +41,11 @@ class SessionOptions:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model in memory: its signatures, its metadata as JSON-ready data, and how to let go."""
+    """A model in memory: its signatures, also as JSON-ready data and as protos; how to let go."""
 
     signatures: Mapping[str, Signature]
     metadata: Mapping[str, Any]
+    definitions: Mapping[str, Any]
     close: Callable[[], None]
 
 
@@ -57,13 +60,10 @@ def import_tensorflow() -> Any:
 
 def load(path: Path, options: SessionOptions) -> LoadedModel:
     """Load a version's directory; every failure is a ServingError that says what is wrong."""
-    if not any((path / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
-        raise ServingError(
-            Code.NOT_FOUND,
-            f"Could not find SavedModel .pb or .pbtxt at supplied export directory path: {path}."
-            " Check that the directory is a whole SavedModel",
-        )
+    check_graph_file(path)
     tf = import_tensorflow()
+    if not tf.config.list_physical_devices("GPU"):
+        check_memory(path)
     graph = tf.Graph()
     session = tf.compat.v1.Session(graph=graph, config=_session_config(options))
     try:
@@ -71,6 +71,7 @@ def load(path: Path, options: SessionOptions) -> LoadedModel:
             meta_graph = tf.compat.v1.saved_model.loader.load(
                 session, list(options.tags), os.fspath(path)
             )
+        check_variables(path, meta_graph)
         is_bounded = _is_bounded(meta_graph.graph_def)
         signatures = {
             name: _signature(session, name, definition, options, is_bounded=is_bounded)
@@ -91,7 +92,7 @@ def load(path: Path, options: SessionOptions) -> LoadedModel:
     # objects would halt every request for tens of milliseconds.
     gc.collect()
     gc.freeze()
-    return LoadedModel(signatures, metadata, close)
+    return LoadedModel(signatures, metadata, dict(meta_graph.signature_def), close)
 
 
 def _session_config(options: SessionOptions) -> Any:
@@ -117,12 +118,14 @@ def _is_bounded(graph: Any) -> bool:
 def _signature(
     session: Any, name: str, definition: Any, options: SessionOptions, *, is_bounded: bool
 ) -> Signature:
-    call: Call = _uncallable
+    encodings = {info.WhichOneof("encoding") for info in definition.inputs.values()}
+    encodings |= {info.WhichOneof("encoding") for info in definition.outputs.values()}
+    call: BoundedCall = _composite
     call_in_place: Call | None = None
-    if definition.inputs:
-        call = _caller(session, definition, RunOptions(options.run_timeout_ms))
+    if encodings <= {"name"}:
+        call = _bounded_caller(session, definition, options.run_timeout_ms)
         if is_bounded:
-            call_in_place = _caller(session, definition, RunOptions(inter_op_pool=-1))
+            call_in_place = _caller_in_place(session, definition)
     return Signature(
         name=name,
         inputs={key: _dtype_name(info) for key, info in sorted(definition.inputs.items())},
@@ -133,41 +136,65 @@ def _signature(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """How one kind of call runs; pool -1 is the caller's own thread, which knows no timeout."""
-
-    timeout_ms: int = 0
-    inter_op_pool: int = 0
-
-
-def _uncallable(feeds: list[Array]) -> list[Array]:
-    raise invalid("The signature has no inputs")
-
-
-def _caller(session: Any, definition: Any, options: RunOptions) -> Call:
+def _bounded_caller(session: Any, definition: Any, usual_timeout_ms: int) -> BoundedCall:
     """Make a call that, unlike Session.run, checks no shapes and takes a tenth of the time."""
+    from tensorflow.core.protobuf import config_pb2
+    from tensorflow.python.client import pywrap_tf_session
+    from tensorflow.python.framework import errors
+
+    @lru_cache(maxsize=1024)
+    def options_for(timeout_ms: int) -> bytes:
+        data: bytes = config_pb2.RunOptions(timeout_in_ms=timeout_ms).SerializeToString()
+        return data
+
+    session._extend_graph()
+
+    def place_of(name: str) -> Any:
+        return session.graph.get_tensor_by_name(name)._as_tf_output()
+
+    try:
+        feeds_at = [place_of(info.name) for _, info in sorted(definition.inputs.items())]
+        fetches = {key: place_of(info.name) for key, info in definition.outputs.items()}
+    except (KeyError, ValueError) as error:
+        return _refusing(ServingError(Code.INVALID_ARGUMENT, str(error.args[0])))
+
+    def call(feeds: list[Array], outputs: Sequence[str], timeout_ms: int | None) -> list[Array]:
+        limit = usual_timeout_ms if timeout_ms is None else timeout_ms
+        options = pywrap_tf_session.TF_NewBufferFromString(options_for(limit)) if limit else None
+        try:
+            results = session._call_tf_sessionrun(
+                options,
+                dict(zip(feeds_at, feeds, strict=True)),
+                [fetches[name] for name in outputs],
+                [],
+                None,
+            )
+        except errors.OpError as error:
+            raise _from_op_error(error) from None
+        finally:
+            if options is not None:
+                pywrap_tf_session.TF_DeleteBuffer(options)
+        return [_as_array(result) for result in results]
+
+    return call
+
+
+def _caller_in_place(session: Any, definition: Any) -> Call | None:
+    """Make a call that stays on the caller's own thread, which knows no time limit."""
     from tensorflow.core.protobuf import config_pb2
     from tensorflow.python.framework import errors
 
     feeds = [info.name for _, info in sorted(definition.inputs.items())]
     fetches = [info.name for _, info in sorted(definition.outputs.items())]
-    if "" in feeds or "" in fetches:
-        return _composite
     distinct = list(dict.fromkeys(fetches))
     places = [distinct.index(name) for name in fetches]
     wanted = config_pb2.CallableOptions(feed=feeds, fetch=distinct)
-    wanted.run_options.timeout_in_ms = options.timeout_ms
-    wanted.run_options.inter_op_thread_pool = options.inter_op_pool
+    wanted.run_options.inter_op_thread_pool = -1
     try:
         run = session._make_callable_from_options(wanted)
-    except errors.OpError as error:
-        refusal = _from_op_error(error)
-
-        def refuse(feeds: list[Array]) -> list[Array]:
-            raise refusal
-
-        return refuse
+    except errors.OpError:
+        # The other call meets the same trouble, and reports it.
+        return None
 
     def call(feeds: list[Array]) -> list[Array]:
         try:
@@ -179,6 +206,13 @@ def _caller(session: Any, definition: Any, options: RunOptions) -> Call:
     return call
 
 
+def _refusing(refusal: ServingError) -> BoundedCall:
+    def refuse(feeds: list[Array], outputs: Sequence[str], timeout_ms: int | None) -> list[Array]:
+        raise refusal
+
+    return refuse
+
+
 def _as_array(result: Any) -> Array:
     """Wrap scalars, which TensorFlow hands out bare: strings as bytes, numbers as numpy's."""
     if isinstance(result, np.ndarray):
@@ -186,11 +220,12 @@ def _as_array(result: Any) -> Array:
     return np.array(result, dtype=object if isinstance(result, bytes) else None)
 
 
-def _composite(feeds: list[Array]) -> list[Array]:
-    raise ServingError(
+_composite = _refusing(
+    ServingError(
         Code.UNIMPLEMENTED,
-        "The signature has sparse or ragged tensors, which can't be sent or returned as JSON",
+        "The signature has sparse or ragged tensors, which can't be sent or returned",
     )
+)
 
 
 def _from_op_error(error: Any) -> ServingError:

@@ -1,14 +1,24 @@
 """A model's signatures as the rest of the server sees them: names, types and a call."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from time import perf_counter
+from typing import Protocol
 
 from .errors import invalid
 from .tensors import Array
 
 Call = Callable[[list[Array]], list[Array]]
+
+
+class BoundedCall(Protocol):
+    """A call that computes some outputs only, within a time limit (0: none; None: the usual)."""
+
+    def __call__(
+        self, feeds: list[Array], outputs: Sequence[str], timeout_ms: int | None, /
+    ) -> list[Array]: ...
+
 
 DEFAULT_SIGNATURE = "serving_default"
 
@@ -53,7 +63,7 @@ class Signature:
     name: str
     inputs: Mapping[str, str]
     outputs: tuple[str, ...]
-    call: Call
+    call: BoundedCall
     call_in_place: Call | None = None
     method: str = ""
     pace: Pace = field(default_factory=Pace, compare=False)
@@ -63,17 +73,28 @@ class Signature:
         """Whether a run may hold up the event loop: it has been short, and can't but end."""
         return self.call_in_place is not None and self.pace.quick
 
-    def run(self, tensors: Mapping[str, Array], *, in_place: bool = False) -> dict[str, Array]:
-        """Feed every input and return every output.
+    def run(
+        self,
+        tensors: Mapping[str, Array],
+        *,
+        in_place: bool = False,
+        outputs: Sequence[str] | None = None,
+        timeout_ms: int | None = None,
+    ) -> dict[str, Array]:
+        """Feed every input and return the outputs asked for, by default all.
 
-        In place means on the caller's thread alone, which saves waking others up and gives up
-        the time limit.
+        In place means on the caller's thread alone, which saves waking others up, gives up the
+        time limit and computes every output.
         """
-        call = self.call_in_place if in_place and self.call_in_place else self.call
+        feeds = [tensors[name] for name in self.inputs]
+        names = self.outputs if outputs is None else outputs
         started = perf_counter()
-        results = call([tensors[name] for name in self.inputs])
+        if in_place and self.call_in_place and outputs is None:
+            results = self.call_in_place(feeds)
+        else:
+            results = self.call(feeds, names, timeout_ms)
         self.pace.record(perf_counter() - started)
-        return dict(zip(self.outputs, results, strict=True))
+        return dict(zip(names, results, strict=True))
 
 
 def find_signature(signatures: Mapping[str, Signature], asked: str) -> Signature:
