@@ -1,0 +1,186 @@
+"""Which versions are served, and in what order one takes over from another."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from deploy.modelserver.config_file import VersionPolicy
+from deploy.modelserver.core import all_loaded
+from deploy.modelserver.errors import Code, ServingError
+
+from .cores import Shelf, available, states, until
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    return Shelf(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("policy", "served"),
+    [
+        (VersionPolicy(), [10]),
+        (VersionPolicy(latest=2), [9, 10]),
+        (VersionPolicy(latest=0), [10]),
+        (VersionPolicy(every=True), [1, 9, 10]),
+        (VersionPolicy(specific=frozenset({1, 9})), [1, 9]),
+        (VersionPolicy(specific=frozenset({9, 77})), [9]),
+    ],
+    ids=["default", "latest 2", "latest 0", "all", "specific", "specific with one that is missing"],
+)
+async def test_a_policy_says_which_versions_are_served(
+    shelf: Shelf, policy: VersionPolicy, served: list[int]
+) -> None:
+    shelf.put("m", 1, 9, 10)
+    async with shelf.core() as core:
+        core.adopt([shelf.config("m", policy)])
+
+        await until(lambda: available(core, "m") == served, f"versions {served}")
+
+        assert core.find("m").number == served[-1]
+        assert set(states(core, "m")) == set(served)
+        assert shelf.loaded == [f"m/{number}" for number in reversed(served)]
+
+
+async def test_a_specific_version_that_is_missing_is_named_in_the_log(
+    shelf: Shelf, caplog: pytest.LogCaptureFixture
+) -> None:
+    shelf.put("m", 1)
+    async with shelf.core() as core:
+        core.adopt([shelf.config("m", VersionPolicy(specific=frozenset({1, 7})))])
+        await until(lambda: available(core, "m") == [1], "version 1")
+
+    assert "Version 7 of servable m, which was requested to be served as a 'specific'" in (
+        caplog.text
+    )
+
+
+async def test_the_old_version_answers_until_the_new_one_is_there(shelf: Shelf) -> None:
+    shelf.put("m", 1)
+    async with shelf.core() as core:
+        await all_loaded(core.adopt([shelf.config("m")]))
+        shelf.gate.clear()
+        shelf.put("m", 2)
+        await until(lambda: states(core, "m") == {2: "LOADING", 1: "AVAILABLE"}, "version 2")
+        assert core.find("m").number == 1
+
+        shelf.gate.set()
+
+        await until(lambda: states(core, "m") == {2: "AVAILABLE", 1: "END"}, "the change")
+        assert core.find("m").number == 2
+
+
+async def test_a_new_version_that_fails_leaves_the_old_one_and_says_why(shelf: Shelf) -> None:
+    shelf.put("m", 1)
+    async with shelf.core() as core:
+        await all_loaded(core.adopt([shelf.config("m")]))
+
+        shelf.put("m", 2, broken=True)
+
+        await until(lambda: states(core, "m") == {2: "END", 1: "AVAILABLE"}, "version 2 to fail")
+        error = core.statuses("m", 2)[0].error
+        assert error is not None
+        assert (error.code, error.message) == (Code.DATA_LOSS, "2 is broken")
+
+
+async def test_removing_the_newest_brings_the_next_back_without_a_gap(shelf: Shelf) -> None:
+    shelf.put("m", 1, 2)
+    async with shelf.core() as core:
+        await all_loaded(core.adopt([shelf.config("m")]))
+        shelf.gate.clear()
+
+        shutil.rmtree(shelf.folder / "m" / "2")
+        await until(lambda: states(core, "m").get(1) == "LOADING", "version 1 to be loaded")
+        assert core.find("m").number == 2
+        shelf.gate.set()
+
+        await until(lambda: states(core, "m") == {2: "END", 1: "AVAILABLE"}, "version 1")
+
+
+async def test_a_version_in_use_stays_in_memory_until_it_is_released(shelf: Shelf) -> None:
+    shelf.put("m", 1)
+    async with shelf.core() as core:
+        await all_loaded(core.adopt([shelf.config("m")]))
+        version = core.find("m")
+        toy = version.hold()
+
+        core.adopt([])
+        await until(lambda: states(core, "m") == {1: "UNLOADING"}, "the unload to begin")
+        assert not toy.is_closed  # type: ignore[attr-defined]
+        version.release()
+
+        await until(lambda: states(core, "m") == {1: "END"}, "the unload to end")
+        assert toy.is_closed  # type: ignore[attr-defined]
+
+
+async def test_a_model_that_leaves_the_configuration_may_come_back(shelf: Shelf) -> None:
+    shelf.put("m", 1)
+    shelf.put("n", 1)
+    async with shelf.core() as core:
+        await all_loaded(core.adopt([shelf.config("m"), shelf.config("n")]))
+
+        assert core.adopt([shelf.config("n")]) == []
+        with pytest.raises(ServingError, match=r"Servable not found for request: Latest\(m\)"):
+            core.find("m")
+        await until(lambda: states(core, "m") == {1: "END"}, "m to be gone")
+        assert core.find("n").number == 1
+        assert core.waiting() == []
+
+        await all_loaded(core.adopt([shelf.config("m"), shelf.config("n")]))
+        assert core.find("m").number == 1
+
+
+async def test_the_same_configuration_again_changes_nothing(shelf: Shelf) -> None:
+    shelf.put("m", 1)
+    async with shelf.core() as core:
+        await all_loaded(core.adopt([shelf.config("m")]))
+        version = core.find("m")
+
+        assert core.adopt([shelf.config("m")]) == []
+
+        assert core.find("m") is version
+        assert shelf.loaded == ["m/1"]
+
+
+async def test_what_does_not_load_is_named_and_the_rest_is_served(shelf: Shelf) -> None:
+    shelf.put("good", 1)
+    shelf.put("bad", 3, broken=True)
+    async with shelf.core() as core:
+        with pytest.raises(ServingError) as refused:
+            await all_loaded(core.adopt([shelf.config("good"), shelf.config("bad")]))
+
+        assert refused.value.code is Code.UNKNOWN
+        assert refused.value.message == (
+            "1 servable(s) did not become available: "
+            "{{{name: bad version: 3} due to error: DATA_LOSS: 3 is broken}, }"
+        )
+        assert core.find("good").number == 1
+
+
+async def test_a_model_that_never_came_stops_being_waited_for_once_it_is_removed(
+    shelf: Shelf,
+) -> None:
+    async with shelf.core() as core:
+        added = core.adopt([shelf.config("nowhere")])
+        assert core.waiting() == ["nowhere"]
+
+        core.adopt([])
+
+        await all_loaded(added)
+        assert core.waiting() == []
+
+
+async def test_unknown_models_and_versions_are_not_found(shelf: Shelf) -> None:
+    shelf.put("m", 1)
+    async with shelf.core() as core:
+        await all_loaded(core.adopt([shelf.config("m")]))
+
+        with pytest.raises(ServingError, match=r"^Servable not found for request: Latest\(x\)$"):
+            core.find("x")
+        with pytest.raises(ServingError, match=r"^Servable not found.*: Specific\(m, 5\)$"):
+            core.find("m", 5)
+        with pytest.raises(ServingError, match=r"^Could not find any versions of model x$"):
+            core.statuses("x")
+        with pytest.raises(ServingError, match=r"^Could not find version 5 of model m$"):
+            core.statuses("m", 5)
