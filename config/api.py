@@ -24,6 +24,7 @@ ROUTERS = (
     "runs.api_uploads",
     "runs.api_logs",
     "models.api",
+    "models.api_versions",
     "deploy.api",
     "deploy.api_insight",
     "deploy.api_logs",

@@ -1,17 +1,17 @@
-"""The REST API of the registry."""
+"""The REST API that registers models and lists them."""
 
 import json
-from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig
-from django.http.response import HttpResponseBase
-from ninja import Router, Schema, Status
+from django.http import HttpResponse
+from ninja import Router, Status
 
-from models import selectors, services
-from models.downloads import download
-from models.models import ModelVersion, RegisteredModel
+from models import services
+from models.models import ModelVersion
 from models.registration import FIELDS, read_registration
+from models.schemas import ModelOut, VersionDetail
+from models.search import found_models, page_of
 from runs.models import Run
 from runs.selectors import run_of
 from workspace.errors import FieldError, Invalid, TooLarge
@@ -57,94 +57,26 @@ REGISTER_BODY = {
 }
 
 
-class VersionOut(Schema):
-    id: str
-    name: str
-    version: int
-    framework: str
-    framework_version: str
-    resource_configuration: dict[str, Any]
-    stage: str
-    aliases: list[str]
-    tags: dict[str, str]
-    properties: dict[str, str]
-    description: str
-    signatures: dict[str, Any]
-    file_count: int
-    total_bytes: int
-    run: int | None
-    experiment: str | None
-    snapshot: str | None
-    path: str
-    created_by: str | None
-    created_at: datetime
-    url: str
+@router.get("teams/{slug}/models", response=list[ModelOut], summary="A team's models")
+def list_models(
+    request: ApiRequest,
+    response: HttpResponse,
+    slug: str,
+    q: str = "",
+    tag: str = "",
+    framework: str = "",
+    stage: str = "",
+    page: str = "1",
+) -> Any:
+    """Fifty to a page, the newest first; X-Next-Page names the next one, where there is one.
 
-    @staticmethod
-    def resolve_id(version: ModelVersion) -> str:
-        return str(version)
-
-    @staticmethod
-    def resolve_name(version: ModelVersion) -> str:
-        return version.model.name
-
-    @staticmethod
-    def resolve_aliases(version: ModelVersion) -> list[str]:
-        return sorted(alias.name for alias in version.aliases.all())
-
-    @staticmethod
-    def resolve_run(version: ModelVersion) -> int | None:
-        return version.run.number if version.run else None
-
-    @staticmethod
-    def resolve_experiment(version: ModelVersion) -> str | None:
-        return version.run.experiment.name if version.run else None
-
-    @staticmethod
-    def resolve_snapshot(version: ModelVersion) -> str | None:
-        return version.run.snapshot.digest if version.run else None
-
-    @staticmethod
-    def resolve_created_by(version: ModelVersion) -> str | None:
-        return version.created_by.get_username() if version.created_by else None
-
-    @staticmethod
-    def resolve_url(version: ModelVersion) -> str:
-        model = version.model
-        return f"/t/{model.team.slug}/models/{model.name}/versions/{version.version}/"
-
-
-class FileOut(Schema):
-    path: str
-    size: int
-    digest: str
-
-
-class VersionDetail(VersionOut):
-    files: list[FileOut]
-
-    @staticmethod
-    def resolve_files(version: ModelVersion) -> list[dict[str, Any]]:
-        return selectors.manifest_of(version).to_json()
-
-
-class ModelOut(Schema):
-    name: str
-    latest_version: int
-    created_at: datetime
-
-    @staticmethod
-    def resolve_latest_version(model: RegisteredModel) -> int:
-        newest: int = model.newest  # type: ignore[attr-defined]
-        return newest
-
-
-class ModelDetail(ModelOut):
-    versions: list[VersionOut]
-
-    @staticmethod
-    def resolve_versions(model: RegisteredModel) -> list[ModelVersion]:
-        return list(selectors.versions_of(model))
+    `q` is part of a name, `tag` a NAME or NAME:VALUE, `framework` a version such as 2.15.
+    """
+    team = team_for(request.auth, slug)
+    found = page_of(found_models(team, q=q, tag=tag, framework=framework, stage=stage), page)
+    if found.has_next:
+        response["X-Next-Page"] = str(found.number + 1)
+    return found.models
 
 
 @router.post(
@@ -222,33 +154,3 @@ def _run(team: Team, number: Any) -> Run:
     if not isinstance(number, int) or isinstance(number, bool) or not 0 < number < 2**31:
         raise Invalid.of(FieldError("run", "Give the run's number."))
     return run_of(team, number)
-
-
-@router.get("teams/{slug}/models", response=list[ModelOut], summary="A team's models")
-def list_models(request: ApiRequest, slug: str) -> Any:
-    return selectors.models_of(team_for(request.auth, slug))
-
-
-@router.get("teams/{slug}/models/{name}", response=ModelDetail, summary="A model's versions")
-def show_model(request: ApiRequest, slug: str, name: str) -> RegisteredModel:
-    return selectors.model_of(team_for(request.auth, slug), name)
-
-
-@router.get(
-    "teams/{slug}/models/{name}/versions/{version}",
-    response=VersionDetail,
-    summary="A model version",
-)
-def show_version(request: ApiRequest, slug: str, name: str, version: str) -> ModelVersion:
-    return selectors.version_of(team_for(request.auth, slug), name, version)
-
-
-@router.get(
-    "teams/{slug}/models/{name}/versions/{version}/download",
-    summary="A model version's files as an archive",
-)
-def download_version(
-    request: ApiRequest, slug: str, name: str, version: str, format: str = "tar.gz"
-) -> HttpResponseBase:
-    found = selectors.version_of(team_for(request.auth, slug), name, version)
-    return download(request, found, format)

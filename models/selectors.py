@@ -7,6 +7,7 @@ from django.db.models import OuterRef, QuerySet, Subquery
 from models.models import (
     Conversion,
     Import,
+    ModelAlias,
     ModelVersion,
     RegisteredModel,
     Stage,
@@ -98,6 +99,15 @@ def version_of(team: Team, name: str, which: int | str) -> ModelVersion:
     if version is None:
         raise NotFound(missing)
     return version
+
+
+def alias_of(team: Team, name: str, alias: str) -> ModelAlias:
+    """Give an alias of a model that stands for a version which is there."""
+    aliases = ModelAlias.objects.select_related("model__team", "version__model")
+    found = aliases.filter(model=model_of(team, name), name=alias.replace("\0", "?")).first()
+    if found is None:
+        raise NotFound(f"Model {name} has no alias {alias!r}.")
+    return found
 
 
 def version_named(team: Team, reference: str) -> ModelVersion:

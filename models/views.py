@@ -8,6 +8,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
 
 from models import selectors, services
+from models.comparison import shape_in_words
 from models.forms import RegisterForm, field_of
 from models.models import ModelVersion
 from models.registration import read_registration
@@ -101,15 +102,6 @@ def signatures_of(version: ModelVersion) -> list[dict[str, Any]]:
         }
         for name in names
     ]
-
-
-def shape_in_words(shape: list[int] | None) -> str:
-    """Write a shape with `any` for a length that is left open."""
-    if shape is None:
-        return "any"
-    if not shape:
-        return "scalar"
-    return " x ".join("any" if size < 0 else str(size) for size in shape)
 
 
 def _run_named(request: SignedInRequest, team: Team) -> Run | None:

@@ -1,0 +1,92 @@
+"""Two versions of a model side by side: what is known of each, and where they differ."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from models.models import ModelVersion
+from models.selectors import manifest_of
+from runs.metrics import shown
+from runs.models import MetricPoint, MetricSeries, Run
+
+
+@dataclass(frozen=True)
+class Line:
+    """One thing that is known of two versions, as it is in each; None where it is not."""
+
+    name: str
+    a: Any
+    b: Any
+
+    @property
+    def differs(self) -> bool:
+        return bool(self.a != self.b)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"differs": self.differs}
+
+
+def compare(a: ModelVersion, b: ModelVersion) -> dict[str, list[Line]]:
+    """Give what two versions are, by subject; files are told by their digests."""
+    return {
+        "facts": _lines(_facts_of(a), _facts_of(b)),
+        "signatures": _lines(_tensors_of(a), _tensors_of(b), sort=True),
+        "metrics": _lines(last_values(a.run), last_values(b.run), sort=True),
+        "tags": _lines(a.tags | a.properties, b.tags | b.properties, sort=True),
+        "files": _lines(_files_of(a), _files_of(b), sort=True),
+    }
+
+
+def last_values(run: Run | None) -> dict[str, float | str]:
+    """Give the last value of each metric of a run, by name."""
+    if run is None:
+        return {}
+    values: dict[str, float | str] = {}
+    for series in MetricSeries.objects.filter(run=run).order_by("name", "process"):
+        point = MetricPoint.objects.filter(series=series).order_by("-step", "-pk").first()
+        if point is not None:
+            name = f"{series.name} ({series.process})" if series.process else series.name
+            values[name] = shown(point.value)
+    return values
+
+
+def _facts_of(version: ModelVersion) -> dict[str, Any]:
+    return {
+        "framework": f"{version.framework} {version.framework_version}",
+        "stage": version.stage,
+        "run": version.run.number if version.run else None,
+        "files": version.file_count,
+        "bytes": version.total_bytes,
+        "digest": version.manifest_digest,
+    }
+
+
+def _tensors_of(version: ModelVersion) -> dict[str, str]:
+    return {
+        f"{key} {side[:-1]} {name}": tensor_in_words(tensor)
+        for key, signature in version.signatures.items()
+        for side in ("inputs", "outputs")
+        for name, tensor in signature[side].items()
+    }
+
+
+def tensor_in_words(tensor: Mapping[str, Any]) -> str:
+    return f"{tensor['dtype']}, {shape_in_words(tensor['shape'])}"
+
+
+def shape_in_words(shape: list[int] | None) -> str:
+    """Write a shape with `any` for a length that is left open."""
+    if shape is None:
+        return "any"
+    if not shape:
+        return "scalar"
+    return " x ".join("any" if size < 0 else str(size) for size in shape)
+
+
+def _files_of(version: ModelVersion) -> dict[str, str]:
+    return {entry.path: entry.digest for entry in manifest_of(version).entries}
+
+
+def _lines(a: Mapping[str, Any], b: Mapping[str, Any], *, sort: bool = False) -> list[Line]:
+    names: Iterable[str] = {**a, **b}
+    return [Line(name, a.get(name), b.get(name)) for name in (sorted(names) if sort else names)]

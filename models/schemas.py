@@ -1,0 +1,116 @@
+"""What the REST API tells of models and versions."""
+
+from datetime import datetime
+from typing import Any
+
+from ninja import Schema
+
+from models import selectors
+from models.models import ModelVersion, RegisteredModel
+
+
+class VersionOut(Schema):
+    id: str
+    name: str
+    version: int
+    framework: str
+    framework_version: str
+    resource_configuration: dict[str, Any]
+    stage: str
+    aliases: list[str]
+    tags: dict[str, str]
+    properties: dict[str, str]
+    description: str
+    signatures: dict[str, Any]
+    file_count: int
+    total_bytes: int
+    run: int | None
+    experiment: str | None
+    snapshot: str | None
+    path: str
+    created_by: str | None
+    created_at: datetime
+    url: str
+
+    @staticmethod
+    def resolve_id(version: ModelVersion) -> str:
+        return str(version)
+
+    @staticmethod
+    def resolve_name(version: ModelVersion) -> str:
+        return version.model.name
+
+    @staticmethod
+    def resolve_aliases(version: ModelVersion) -> list[str]:
+        return sorted(alias.name for alias in version.aliases.all())
+
+    @staticmethod
+    def resolve_run(version: ModelVersion) -> int | None:
+        return version.run.number if version.run else None
+
+    @staticmethod
+    def resolve_experiment(version: ModelVersion) -> str | None:
+        return version.run.experiment.name if version.run else None
+
+    @staticmethod
+    def resolve_snapshot(version: ModelVersion) -> str | None:
+        return version.run.snapshot.digest if version.run else None
+
+    @staticmethod
+    def resolve_created_by(version: ModelVersion) -> str | None:
+        return version.created_by.get_username() if version.created_by else None
+
+    @staticmethod
+    def resolve_url(version: ModelVersion) -> str:
+        model = version.model
+        return f"/t/{model.team.slug}/models/{model.name}/versions/{version.version}/"
+
+
+class FileOut(Schema):
+    path: str
+    size: int
+    digest: str
+
+
+class VersionDetail(VersionOut):
+    files: list[FileOut]
+
+    @staticmethod
+    def resolve_files(version: ModelVersion) -> list[dict[str, Any]]:
+        return selectors.manifest_of(version).to_json()
+
+
+class LineOut(Schema):
+    name: str
+    a: Any
+    b: Any
+    differs: bool
+
+
+class ComparisonOut(Schema):
+    a: str
+    b: str
+    facts: list[LineOut]
+    signatures: list[LineOut]
+    metrics: list[LineOut]
+    tags: list[LineOut]
+    files: list[LineOut]
+
+
+class ModelOut(Schema):
+    name: str
+    latest_version: int
+    created_at: datetime
+
+    @staticmethod
+    def resolve_latest_version(model: RegisteredModel) -> int:
+        newest: int = model.newest  # type: ignore[attr-defined]
+        return newest
+
+
+class ModelDetail(ModelOut):
+    versions: list[VersionOut]
+
+    @staticmethod
+    def resolve_versions(model: RegisteredModel) -> list[ModelVersion]:
+        return list(selectors.versions_of(model))
