@@ -8,6 +8,7 @@ from deploy.models import ServiceState
 QUICK = timedelta(seconds=60)
 MOST_QUICK_DEATHS = 5
 LONGEST_PAUSE = timedelta(seconds=60)
+ASLEEP = "Nobody asked it for long, so no replica runs; the next request starts one."
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,10 @@ def state_of(seen: Seen) -> tuple[ServiceState, str]:
         if seen.living:
             return ServiceState.TRANSITIONING, "Stopping."
         return ServiceState.STOPPED, ""
-    if seen.ready >= seen.wanted and not seen.unhealthy:
-        return ServiceState.HEALTHY, ""
     if seen.failure:
         return _failed(seen)
+    if seen.ready >= seen.wanted and not seen.unhealthy:
+        return ServiceState.HEALTHY, "" if seen.wanted else ASLEEP
     why = seen.trouble or seen.preparing or "The model is being loaded."
     if _has_lost_something(seen):
         return ServiceState.UNHEALTHY, _joined(_count(seen), why)
@@ -52,12 +53,12 @@ def _has_lost_something(seen: Seen) -> bool:
 
 
 def _failed(seen: Seen) -> tuple[ServiceState, str]:
-    if seen.ready:
-        return ServiceState.UNHEALTHY, _joined(_count(seen), seen.failure)
     if seen.ready_of_older:
         return ServiceState.UNHEALTHY, _joined(
             f"Revision {seen.revision} failed; the one before it still serves.", seen.failure
         )
+    if seen.ready:
+        return ServiceState.UNHEALTHY, _joined(_count(seen), seen.failure)
     return ServiceState.FAILED, seen.failure
 
 

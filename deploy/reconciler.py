@@ -18,6 +18,7 @@ from deploy.decisions import Seen, state_of
 from deploy.environments import environment_for
 from deploy.models import Replica, ReplicaState, Revision, Service, ServiceState
 from deploy.replicas import ReplicaKeeper
+from deploy.revisions import plan_of_service, prove
 from deploy.selectors import living_replicas, revisions_of
 from runs.events import group_of_service, nudge_on_commit
 from workspace.compute.base import BackendError, Unreachable
@@ -78,41 +79,31 @@ class ServiceReconciler:
         """Look after every replica, start what is missing, stop what is too much."""
         for replica in living_replicas(service):
             self._keeper.look_after(replica)
-        replicas = [
-            replica
-            for replica in living_replicas(service)
-            if replica.state != ReplicaState.STOPPING
-        ]
         if not service.is_wanted:
-            for replica in replicas:
+            for replica in _staying(service):
                 self._keeper.stop(replica)
             return Hindrance()
-        current = revisions_of(service)[0]
-        mine = [replica for replica in replicas if replica.revision_id == current.pk]
-        older = [replica for replica in replicas if replica.revision_id != current.pk]
-        ready = [replica for replica in mine if replica.state == ReplicaState.READY]
-        for replica in _surplus(mine, current.replica_count):
-            self._keeper.stop(replica)
-        if len(ready) >= current.replica_count:
-            for replica in older:
+        prove(service)
+        wanted = plan_of_service(service)
+        if wanted.ends_split:
+            Revision.objects.filter(service=service).update(weight=None)
+        running = {standing.pk for standing in wanted.running}
+        for replica in _staying(service):
+            if replica.revision_id not in running:
                 self._keeper.stop(replica)
-        if current.failure:
-            self._keep_serving(service, current)
-        return self._start_missing(current, mine)
+        hindrances = [
+            self._see_to_count(revision)
+            for revision in revisions_of(service).filter(pk__in=running)
+        ]
+        return next((one for one in hindrances if one != Hindrance()), Hindrance())
 
-    def _keep_serving(self, service: Service, failed: Revision) -> None:
-        """While the current revision cannot serve, keep up the last one that could."""
-        earlier = revisions_of(service).filter(number__lt=failed.number, failure="")
-        last = earlier.exclude(replicas__ready_at=None).first()
-        if last is not None:
-            self._start_missing(
-                last,
-                [
-                    replica
-                    for replica in living_replicas(service).filter(revision=last)
-                    if replica.state != ReplicaState.STOPPING
-                ],
-            )
+    def _see_to_count(self, revision: Revision) -> Hindrance:
+        there = [
+            replica for replica in _staying(revision.service) if replica.revision_id == revision.pk
+        ]
+        for replica in _surplus(there, revision.replica_count):
+            self._keeper.stop(replica)
+        return self._start_missing(revision, there)
 
     def _start_missing(self, revision: Revision, there: Sequence[Replica]) -> Hindrance:
         # One that failed is replaced once it is tidied away, when what it did is known.
@@ -142,6 +133,13 @@ class ServiceReconciler:
             enqueue_build(environment)
             return Hindrance(preparing="The environment of the model's framework is being made.")
         return Hindrance()
+
+
+def _staying(service: Service) -> list[Replica]:
+    """Give the living replicas that are not being stopped."""
+    return [
+        replica for replica in living_replicas(service) if replica.state != ReplicaState.STOPPING
+    ]
 
 
 def _services_with_replicas() -> object:
@@ -182,35 +180,38 @@ def _first_line(text: str) -> str:
 def _write_state(service: Service, hindrance: Hindrance) -> None:
     """Store the state that follows from what is there now, if it is another one."""
     service.refresh_from_db(fields=["is_wanted", "state", "state_reason"])
-    current = revisions_of(service)[0]
-    replicas = list(living_replicas(service))
-    mine = [replica for replica in replicas if replica.revision_id == current.pk]
-    unhealthy = [replica for replica in mine if replica.state == ReplicaState.UNHEALTHY]
-    state, reason = state_of(
-        Seen(
-            is_wanted=service.is_wanted,
-            wanted=current.replica_count,
-            ready=sum(replica.state == ReplicaState.READY for replica in mine),
-            ready_of_older=sum(
-                replica.state == ReplicaState.READY
-                for replica in replicas
-                if replica.revision_id != current.pk
-            ),
-            unhealthy=len(unhealthy),
-            living=len(replicas),
-            was=ServiceState(service.state),
-            revision=current.number,
-            preparing=hindrance.preparing,
-            failure=current.failure,
-            trouble=hindrance.trouble or _troubles(mine),
-        )
-    )
+    state, reason = state_of(_seen(service, hindrance))
     if (state, reason) == (service.state, service.state_reason):
         return
     with transaction.atomic():
         Service.objects.filter(pk=service.pk).update(state=state, state_reason=reason)
         nudge_on_commit(group_of_service(service.pk), "event")
     log.info("Service %s of %s is %s. %s", service.name, service.team.slug, state, reason)
+
+
+def _seen(service: Service, hindrance: Hindrance) -> Seen:
+    plan = plan_of_service(service)
+    replicas = list(living_replicas(service))
+    asked = {standing.pk for standing in plan.asked}
+    mine = [replica for replica in replicas if replica.revision_id in asked]
+    older = {standing.pk for standing in plan.running if not standing.is_shadow} - asked
+    failed = next((standing for standing in plan.asked if standing.has_failed), plan.target)
+    return Seen(
+        is_wanted=service.is_wanted,
+        wanted=sum(standing.wanted for standing in plan.asked),
+        ready=sum(min(standing.ready, standing.wanted) for standing in plan.asked),
+        ready_of_older=sum(
+            replica.state == ReplicaState.READY and replica.revision_id in older
+            for replica in replicas
+        ),
+        unhealthy=sum(replica.state == ReplicaState.UNHEALTHY for replica in mine),
+        living=len(replicas),
+        was=ServiceState(service.state),
+        revision=failed.number,
+        preparing=hindrance.preparing,
+        failure=Revision.objects.get(pk=failed.pk).failure,
+        trouble=hindrance.trouble or _troubles(mine),
+    )
 
 
 def _troubles(replicas: Sequence[Replica]) -> str:

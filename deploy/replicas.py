@@ -8,6 +8,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from deploy.decisions import MOST_QUICK_DEATHS, QUICK, pause_after
+from deploy.golden import golden_for
 from deploy.models import Replica, ReplicaState, Revision
 from deploy.probes import Answer, Health, Probes
 from runs.events import group_of_service, nudge_on_commit
@@ -28,6 +29,8 @@ UNHEALTHY_AT_MOST = timedelta(seconds=60)
 DRAIN = timedelta(seconds=2)
 KILL_MARGIN = timedelta(seconds=2)
 LINES_SHOWN = 30
+# What a process did, when a connection to it broke, is known a moment later.
+END_SEEN_WITHIN_SECONDS = 5.0
 
 
 class ReplicaKeeper:
@@ -59,6 +62,9 @@ class ReplicaKeeper:
             if group.go_at is None:
                 self.start(replica)
             ending = self._ending_of(replica, group)
+            if ending and self._probes.is_trying(replica.pk):
+                self._fail(replica, f"ended over its golden request: it {ending}", again=False)
+                return
             if ending:
                 self._fail(replica, ending)
                 return
@@ -68,8 +74,11 @@ class ReplicaKeeper:
         """Send no more requests to a replica, and take it down a moment later."""
         _write(replica, state=ReplicaState.STOPPING, stopping_at=timezone.now(), reason="")
 
-    def _fail(self, replica: Replica, reason: str) -> None:
-        """Note that a replica ended by itself; its log is read once it is all there."""
+    def _fail(self, replica: Replica, reason: str, *, again: bool = True) -> None:
+        """Note that a replica ended by itself; its log is read once it is all there.
+
+        A revision that never served gets no other one if that would fail the same way.
+        """
         _write(
             replica,
             state=ReplicaState.STOPPING,
@@ -77,6 +86,10 @@ class ReplicaKeeper:
             has_failed=True,
             reason=reason,
         )
+        if not again:
+            Revision.objects.filter(pk=replica.revision_id, proven_at=None).update(
+                quick_deaths=MOST_QUICK_DEATHS
+            )
 
     def _is_due(self, label: str) -> bool:
         now = time.monotonic()
@@ -120,6 +133,9 @@ class ReplicaKeeper:
             return
         if not replica.address:  # not seen yet
             return
+        if self._probes.is_trying(replica.pk):
+            self._try_out(replica)
+            return
         answer = self._probes.ask(
             replica.pk,
             replica.address,
@@ -132,18 +148,12 @@ class ReplicaKeeper:
     def _note(self, replica: Replica, answer: Answer) -> None:
         if answer.health == Health.READY:
             self._silences.pop(replica.pk, None)
-            if replica.state != ReplicaState.READY:
-                _write(
-                    replica,
-                    state=ReplicaState.READY,
-                    ready_at=replica.ready_at or timezone.now(),
-                    unhealthy_at=None,
-                    reason="",
-                )
+            if replica.ready_at is None:
+                self._try_out(replica)
+            elif replica.state != ReplicaState.READY:
+                _write(replica, state=ReplicaState.READY, unhealthy_at=None, reason="")
         elif answer.health == Health.CANNOT_LOAD:
-            self._fail(replica, f"could not load the model: {answer.message}")
-            # It would fail the same way each time.
-            Revision.objects.filter(pk=replica.revision_id).update(quick_deaths=MOST_QUICK_DEATHS)
+            self._fail(replica, f"could not load the model: {answer.message}", again=False)
         elif replica.state == ReplicaState.READY:
             silences = self._silences.get(replica.pk, 0) + 1
             self._silences[replica.pk] = silences
@@ -154,6 +164,25 @@ class ReplicaKeeper:
                     unhealthy_at=timezone.now(),
                     reason="is not ready" if answer.health == Health.LOADING else answer.message,
                 )
+
+    def _try_out(self, replica: Replica) -> None:
+        """Have a replica answer its golden request before it is sent any other."""
+        version = replica.revision.model_version
+        verdict = self._probes.try_out(
+            replica.pk,
+            replica.address,
+            version.model.name,
+            golden_for(version, replica.revision.service.golden_request),
+        )
+        if verdict is None:
+            return
+        if not verdict.failure:
+            self._probes.end_trial(replica.pk)
+            _add_notice(replica.revision_id, verdict.notice)
+            _write(replica, state=ReplicaState.READY, ready_at=timezone.now(), reason="")
+        elif not verdict.was_cut_off or time.monotonic() - verdict.at > END_SEEN_WITHIN_SECONDS:
+            words = f"did not pass its golden request: {verdict.failure}"
+            self._fail(replica, words, again=False)
 
     # Its end
 
@@ -205,6 +234,13 @@ def _note_doors(replica: Replica, sighting: Sighting) -> None:
     if sighting.doors and sighting.doors != (replica.address, replica.grpc_address):
         address, grpc_address = sighting.doors
         _write(replica, address=address, grpc_address=grpc_address)
+
+
+def _add_notice(revision_id: int, notice: str) -> None:
+    revision = Revision.objects.get(pk=revision_id)
+    if notice and notice not in revision.notice:
+        revision.notice = f"{revision.notice} {notice}".strip()
+        revision.save(update_fields=["notice"])
 
 
 def _exit_in_words(process: Process) -> str:

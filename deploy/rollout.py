@@ -38,12 +38,13 @@ class Standing:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to run: `target` is what people asked for last, `serving` what answers them now.
+    """What is to run: `target` is what people asked for last, `asked` all that is to serve with it.
 
     `ends_split` says that a newer revision has taken over from some that shared the requests.
     """
 
     target: Standing
+    asked: tuple[Standing, ...]
     running: tuple[Standing, ...]
     ends_split: bool = False
 
@@ -54,13 +55,15 @@ def plan(revisions: Sequence[Standing], *, now: datetime, is_watched: bool = Fal
     others = [one for one in revisions if not one.is_shadow] or list(revisions)
     target, split = others[0], tuple(one for one in others if one.weight is not None)
     if target.weight is not None:
-        return Plan(target, (*split, *shadows))
+        return Plan(target, split, (*split, *shadows))
     if target.is_good:
         earlier = () if not is_watched or _is_settled(target, now) else _before(target, others)
-        return Plan(target, (target, *earlier, *shadows), ends_split=bool(split))
+        running = (target, *earlier, *shadows)
+        return Plan(target, (target,), running, ends_split=bool(split))
     earlier = split or _before(target, others)
     may_go = target.has_failed and any(one.is_full for one in earlier)
-    return Plan(target, (*(() if may_go else (target,)), *earlier, *shadows))
+    staying = () if may_go else (target,)
+    return Plan(target, (target,), (*staying, *earlier, *shadows))
 
 
 def _before(target: Standing, others: Sequence[Standing]) -> tuple[Standing, ...]:

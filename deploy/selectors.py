@@ -49,7 +49,7 @@ def replicas_of(service: Service) -> QuerySet[Replica]:
     """Give a service's replicas, the newest first."""
     return (
         Replica.objects.filter(revision__service=service)
-        .select_related("revision__model_version__model", "group")
+        .select_related("revision__model_version__model", "revision__service", "group")
         .order_by("-number")
     )
 

@@ -2,7 +2,8 @@
 
 It stands where python stands in an environment, so it takes the arguments of the real command.
 The file behaviour in the model's folder holds words: `die` at once, `broken` cannot load, `slow=S`
-loads for S seconds, `hang` answers health checks until it is scored once.
+loads for S seconds, `hang` answers health checks until it is sent that word, `errs` and `refuses`
+answer every request so, `dies_when_asked` ends at the first one.
 """
 
 import json
@@ -45,9 +46,15 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         global hangs
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        hangs = "hang" in behaviour
-        if b"die" in body:
+        hangs = "hang" in behaviour and b"hang" in body
+        if b"die" in body or "dies_when_asked" in behaviour:
             os._exit(13)
+        if "refuses" in behaviour:
+            self.answer(400, {"error": "no such value"})
+            return
+        if "errs" in behaviour:
+            self.answer(500, {"error": "the weights do not fit"})
+            return
         self.answer(200, {"predictions": [f"model {model.name}", self.path, len(body)]})
 
     def answer(self, status: int, content: Any) -> None:

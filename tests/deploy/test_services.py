@@ -104,7 +104,7 @@ def test_a_hung_replica_is_noticed_and_then_replaced(
     monkeypatch.setattr("deploy.replicas.ASK_EVERY", 0.2)
     monkeypatch.setattr("deploy.probes.TIMEOUT_SECONDS", 0.5)
     service, key = stage.healthy(register("hang"))
-    assert score(service, key)[0] == 200
+    assert score(service, key, b'{"instances": ["hang"]}')[0] == 200
     stage.wait_for_state(service, ServiceState.UNHEALTHY)
     assert "did not answer a health check" in service.state_reason
     stage.wait_for_state(service, ServiceState.HEALTHY)
