@@ -7,98 +7,48 @@ choice of a replica, and the copying of bytes.
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterable
 from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from django.conf import settings
-
-from deploy.access import Access, unknown
+from deploy.access import Access, Entry, unknown
+from deploy.bodies import Bodies, ClientGone, Receive
+from deploy.books import Books
 from deploy.choosing import choose
+from deploy.credentials import Credentials, Headers, credentials_of
 from deploy.deadlines import Deadlines
 from deploy.errors import GatewayError
+from deploy.exchanges import Answer, CutShort, Request, Send, begin, pass_back
 from deploy.models import ServiceState
-from deploy.routes import Name, Route, Routes
-from deploy.upstream import Connection, Died, Garbled, Pool, Refused, Upstream
+from deploy.request_log import Kept
+from deploy.routes import Name, Route, Routes, Served
+from deploy.traffic import SERVER_ERROR, Label
+from deploy.upstream import Died, Garbled, Pool, Refused
 
 Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-Headers = Iterable[tuple[bytes, bytes]]
 
 ANSWER_SECONDS = 60.0
 MOST_IN_FLIGHT = 200
-DRAIN_SECONDS = 10.0
-DRAIN_TIMES = 8
 RETRY_SECONDS = b"1"
 METHODS = {"GET", "POST", "OPTIONS"}
 SCORE = re.compile(rb"/api/v1/teams/([^/]+)/services/([^/]+)/score/?")
 SERVE = re.compile(rb"/serve/([^/]+)/([^/]+)(/v1/.*)")
-# What is between two neighbours only, and what a model server has no business to see.
-NOT_PASSED_ON = {
-    b"authorization",
-    b"connection",
-    b"content-length",
-    b"cookie",
-    b"expect",
-    b"host",
-    b"keep-alive",
-    b"proxy-authorization",
-    b"proxy-connection",
-    b"te",
-    b"trailer",
-    b"transfer-encoding",
-    b"upgrade",
-}
 log = logging.getLogger(__name__)
 
 
-class CutShort(Exception):
-    """The rest of an answer will not come, and the client has a part of it already."""
-
-
-class ClientGone(Exception):
-    """The client went away before it had sent everything."""
-
-
-class Request:
-    """A request on its way to some replica; `target` is empty for a model's predict path."""
-
-    __slots__ = ("body", "has_begun", "headers", "method", "target")
-
-    def __init__(self, method: str, target: bytes, headers: Headers) -> None:
-        self.method = method
-        self.target = target
-        self.headers = headers
-        self.body: bytes | None = None
-        self.has_begun = False
-
-    def bytes_for(self, upstream: Upstream) -> bytes:
-        body = self.body or b""
-        parts = [
-            self.method.encode(),
-            b" ",
-            self.target or upstream.score_target,
-            upstream.host_line,
-            b"content-length: %d\r\n" % len(body),
-        ]
-        for name, value in self.headers:
-            if name not in NOT_PASSED_ON:
-                parts += (name, b": ", value, b"\r\n")
-        parts += (b"\r\n", body)
-        return b"".join(parts)
-
-
 class Gateway:
-    """Routes, grants and connections of one event loop."""
+    """Routes, grants and connections of one event loop, and the books of what came."""
 
     def __init__(self) -> None:
         self.routes = Routes()
         self.access = Access()
         self.pool = Pool()
         self.deadlines = Deadlines()
+        self.bodies = Bodies()
+        self.books = Books()
         self.in_flight: dict[int, int] = {}
+        self.refused: dict[int, int] = {}
+        self.books.open()
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         method: str = scope["method"]
@@ -107,12 +57,56 @@ class Gateway:
             allowed = b"GET, OPTIONS, POST" if target else b"POST"
             raise GatewayError(405, "This path does not know that method", {b"allow": allowed})
         headers = scope["headers"]
-        route = await self.access.check(
-            name, await self.routes.find(name), _bearer(headers), scores=method == "POST"
-        )
-        await self._within_limits(route, Request(method, target, headers), receive, send)
+        entry = await self.enter(name, credentials_of(headers), scores=method == "POST")
+        await self._within_limits(entry, Request(method, target, headers), receive, send)
 
-    async def score(self, name: Name, body: bytes) -> tuple[int, bytes]:
+    async def enter(self, name: Name, credentials: Credentials, *, scores: bool) -> Entry:
+        """Let a caller in who may use a service, and whose key was not used too often."""
+        try:
+            route = await self.routes.find(name)
+            entry = await self.access.check(name, route, credentials, scores=scores)
+        except GatewayError as error:
+            self.refused[error.status] = self.refused.get(error.status, 0) + 1
+            raise
+        key = entry.key
+        if key is not None:
+            seconds = self.books.key_uses.wait_for(key.pk, key.calls_per_minute)
+            if seconds:
+                raise self.unanswered(
+                    name,
+                    GatewayError(
+                        429,
+                        f"The {key.slot} key may be used {key.calls_per_minute} times a minute;"
+                        f" try again in {seconds} s",
+                        {b"retry-after": b"%d" % seconds},
+                    ),
+                )
+        return entry
+
+    def unanswered(self, name: Name, error: GatewayError) -> GatewayError:
+        """Count a request that came to no revision; gives the error back."""
+        tally = self.books.tallies.of_none(*name)
+        tally.count(error.status, 0.0, is_error=error.status >= SERVER_ERROR)
+        return error
+
+    def take_place(self, entry: Entry) -> None:
+        """Count a request to a service in, if it has not too many under way."""
+        at_once = self.in_flight.get(entry.route.service_id, 0)
+        if at_once >= MOST_IN_FLIGHT:
+            raise self.unanswered(
+                entry.name,
+                GatewayError(
+                    429,
+                    f"{MOST_IN_FLIGHT} requests to this service are being answered already",
+                    {b"retry-after": RETRY_SECONDS},
+                ),
+            )
+        self.in_flight[entry.route.service_id] = at_once + 1
+
+    def give_place(self, entry: Entry) -> None:
+        self.in_flight[entry.route.service_id] -= 1
+
+    async def score(self, name: Name, body: bytes, caller: str = "") -> tuple[int, bytes]:
         """Score for a page whose user was checked already; give the status and the answer."""
         route = await self.routes.find(name)
         if route is None:
@@ -128,46 +122,75 @@ class Gateway:
             status = message.get("status", status)
             pieces.append(message.get("body", b""))
 
+        entry = Entry(name, route, caller)
         try:
-            await self._within_limits(route, Request("POST", b"", []), give, keep)
+            await self._within_limits(entry, Request("POST", b"", []), give, keep)
         except CutShort as error:
             raise GatewayError(502, f"The answer was cut short: {error}") from error
         return status, b"".join(pieces)
 
     async def _within_limits(
-        self, route: Route, request: Request, receive: Receive, send: Send
+        self, entry: Entry, request: Request, receive: Receive, send: Send
     ) -> None:
         """Answer within the limits of time, and of how many a service may have at once."""
-        at_once = self.in_flight.get(route.service_id, 0)
-        if at_once >= MOST_IN_FLIGHT:
-            raise GatewayError(
-                429,
-                f"{MOST_IN_FLIGHT} requests to this service are being answered already",
-                {b"retry-after": RETRY_SECONDS},
-            )
-        self.in_flight[route.service_id] = at_once + 1
         task = self.deadlines.begin(ANSWER_SECONDS)
         try:
-            request.body = await _read_body(receive)
-            await self._pass_on(route, request, send)
+            request.body = await self.bodies.read(receive)
+            self.take_place(entry)
+            try:
+                await self._pass_on(entry, request, send)
+            finally:
+                self.give_place(entry)
         except asyncio.CancelledError:
             if not self.deadlines.has_expired(task):
                 raise
             raise _too_late(request) from None
         finally:
             self.deadlines.end(task)
-            self.in_flight[route.service_id] -= 1
 
-    async def _pass_on(self, route: Route, request: Request, send: Send) -> None:
-        if not route.revisions:
-            raise _not_ready(route)
+    def choose(self, entry: Entry, headers: Headers) -> Served:
+        """Give the revision that answers a request."""
+        if not entry.route.revisions:
+            raise self.unanswered(entry.name, _not_ready(entry.route))
+        return choose(entry.route.revisions, _stuck_to(entry, headers))
+
+    async def _pass_on(self, entry: Entry, request: Request, send: Send) -> None:
+        """Pass a request to a revision and note how it went."""
+        chosen = self.choose(entry, request.headers)
+        wish = entry.route.request_log
+        copy = Answer(send) if self.books.request_log.wants(wish) else None
+        tally = self.books.tallies.of(chosen.pk, Label(*entry.name, chosen.number))
+        began = tally.begin()
+        status, error = 504, True
+        try:
+            await self._try_replicas(chosen, request, copy or send)
+            status, error = request.status, request.status >= SERVER_ERROR
+        except GatewayError as refusal:
+            status = refusal.status
+            raise
+        finally:
+            took = tally.end(began, status, is_error=error)
+            if copy is not None:
+                self.books.request_log.keep(
+                    Kept(
+                        entry.route.service_id,
+                        chosen.pk,
+                        entry.caller,
+                        status,
+                        took,
+                        request.body or b"",
+                        copy.body,
+                        wish.redact,
+                    )
+                )
+
+    async def _try_replicas(self, chosen: Served, request: Request, send: Send) -> None:
         may_repeat = True
-        chosen = choose(route.revisions)
         for upstream in self.pool.in_order(chosen.replicas):
             upstream.in_flight += 1
             try:
-                connection = await _begin(upstream, request)
-                await _pass_back(upstream, connection, request, send)
+                connection = await begin(upstream, request)
+                await pass_back(upstream, connection, request, send)
                 return
             except Refused:
                 upstream.leave_out()
@@ -181,63 +204,15 @@ class Gateway:
                 raise GatewayError(502, "The model server's answer is no HTTP") from error
             finally:
                 upstream.in_flight -= 1
-        raise GatewayError(
-            503,
-            "No replica of this service answered; try again",
-            {b"retry-after": RETRY_SECONDS},
-        )
+        raise no_answer()
 
 
-async def _begin(upstream: Upstream, request: Request) -> Connection:
-    """Send a request and wait for the head of the answer.
-
-    A kept connection that the model server has just closed is no sign of trouble: the request is
-    sent once more on a new one.
-    """
-    content = request.bytes_for(upstream)
-    connection = upstream.idle_connection()
-    if connection is not None:
-        try:
-            return await _exchange(connection, content)
-        except Died:
-            if connection.has_answered:
-                raise
-    return await _exchange(await upstream.connect(), content)
-
-
-async def _exchange(connection: Connection, content: bytes) -> Connection:
-    try:
-        connection.send(content)
-        await connection.head()
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-async def _pass_back(
-    upstream: Upstream, connection: Connection, request: Request, send: Send
-) -> None:
-    try:
-        piece = await connection.piece()
-        request.has_begun = True
-        await send(
-            {
-                "type": "http.response.start",
-                "status": connection.status,
-                "headers": connection.headers,
-            }
-        )
-        while not connection.is_complete:
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-            piece = await connection.piece()
-        await send({"type": "http.response.body", "body": piece})
-    except (Died, Garbled) as error:
-        if request.has_begun:
-            raise CutShort("a replica died amid it") from error
-        raise
-    finally:
-        upstream.give_back(connection)
+def no_answer() -> GatewayError:
+    return GatewayError(
+        503,
+        "No replica of this service answered; try again",
+        {b"retry-after": RETRY_SECONDS},
+    )
 
 
 @lru_cache(maxsize=1024)
@@ -252,52 +227,15 @@ def _asked_for(path: bytes) -> tuple[Name, bytes]:
     raise GatewayError(404, "Use /serve/TEAM/SERVICE/v1/models/MODEL:predict")
 
 
-def _bearer(headers: Headers) -> str:
-    for name, value in headers:
-        if name == b"authorization":
-            scheme, _, secret = value.decode("latin-1").partition(" ")
-            return secret.strip() if scheme.lower() == "bearer" else ""
-    return ""
-
-
-async def _read_body(receive: Receive) -> bytes:
-    limit: int = settings.TRAINYARD_SCORE_MAX_BYTES
-    pieces: list[bytes] = []
-    size = 0
-    has_more = True
-    while has_more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        piece = message.get("body", b"")
-        has_more = message.get("more_body", False)
-        size += len(piece)
-        if size > limit:
-            await _drain(receive, has_more=has_more, most=DRAIN_TIMES * limit)
-            raise _too_large(limit)
-        pieces.append(piece)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-
-async def _drain(receive: Receive, *, has_more: bool, most: int) -> None:
-    """Let a client finish sending, within reason: until then many do not read the answer."""
-    try:
-        async with asyncio.timeout(DRAIN_SECONDS):
-            while has_more and most > 0:
-                message = await receive()
-                most -= len(message.get("body", b""))
-                has_more = message.get("more_body", False)
-    except TimeoutError:
-        return
-
-
-def _too_large(limit: int) -> GatewayError:
-    return GatewayError(
-        413,
-        f"The request's body has more than the {limit:,} bytes allowed; send fewer instances at a"
-        " time",
-        {b"connection": b"close"},
-    )
+def _stuck_to(entry: Entry, headers: Headers) -> bytes:
+    """Give what keeps a caller with a revision; nothing where chance decides."""
+    sticky_by = entry.route.sticky_by
+    if not sticky_by:
+        return b""
+    if sticky_by == "key":
+        return str(entry.key.pk if entry.key else entry.caller).encode()
+    wanted = sticky_by.lower().encode()
+    return next((value for name, value in headers if name == wanted), b"")
 
 
 def _too_late(request: Request) -> Exception:
@@ -333,6 +271,13 @@ def gateway() -> Gateway:
     if found is None:
         found = _gateways[loop] = Gateway()
     return found
+
+
+async def close_gateway() -> None:
+    """Write down what the gateway of the running event loop has not written yet."""
+    found = _gateways.get(asyncio.get_running_loop())
+    if found is not None:
+        await found.books.close()
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:

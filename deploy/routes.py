@@ -5,13 +5,16 @@ A change made by this process counts at once; one made by another within `FRESH_
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from channels.db import database_sync_to_async
 
-from deploy.models import Replica, ReplicaState, Revision, Service
-from deploy.rollout import Standing, shares
+from deploy.log_wishes import NO_LOG, LogWish, read_wish
+from deploy.models import Opening, Replica, ReplicaState, Revision, Service
+from deploy.revisions import standing_of
+from deploy.rollout import shares
 
 FRESH_SECONDS = 0.5
 MOST_ROUTES = 10_000
@@ -27,6 +30,14 @@ class Address(NamedTuple):
     port: int
     model: str
     grpc: str = ""
+
+
+class KeyTerms(NamedTuple):
+    """A key of a service, and how often it may be used."""
+
+    pk: int
+    slot: str
+    calls_per_minute: int | None
 
 
 @dataclass(frozen=True)
@@ -49,13 +60,15 @@ class Route:
 
     service_id: int
     team_id: int
-    key_digests: frozenset[str]
+    keys: Mapping[str, KeyTerms]
     revisions: tuple[Served, ...]
     state: str
     reason: str
     shadow: Served | None = None
     is_asleep: bool = False
     sticky_by: str = ""
+    opening: Opening = Opening.KEYS
+    request_log: LogWish = NO_LOG
 
 
 class Name(NamedTuple):
@@ -114,7 +127,10 @@ def load(name: Name) -> Route | None:
     if service is None:
         return None
     ready = _ready_replicas(service)
-    standing = [_standing(revision) for revision in Revision.objects.filter(pk__in=ready)]
+    standing = [
+        standing_of(revision, len(ready[revision.pk]))
+        for revision in Revision.objects.filter(pk__in=ready)
+    ]
     shared = shares(standing)
     served = [
         Served(one.pk, one.number, shared.get(one.pk, 0), tuple(ready[one.pk])) for one in standing
@@ -123,7 +139,9 @@ def load(name: Name) -> Route | None:
     return Route(
         service_id=service.pk,
         team_id=service.team_id,
-        key_digests=frozenset(service.keys.values_list("digest", flat=True)),
+        keys=_keys(service),
+        opening=Opening(service.opening),
+        request_log=read_wish(service.request_log),
         revisions=tuple(one for one in served if one.pk in shared),
         shadow=next((one for one in served if one.pk in shadows), None),
         is_asleep=_is_asleep(service) and not ready,
@@ -131,6 +149,11 @@ def load(name: Name) -> Route | None:
         state=service.state,
         reason=service.state_reason,
     )
+
+
+def _keys(service: Service) -> dict[str, KeyTerms]:
+    fields = ("digest", "pk", "slot", "calls_per_minute")
+    return {digest: KeyTerms(*terms) for digest, *terms in service.keys.values_list(*fields)}
 
 
 def _ready_replicas(service: Service) -> dict[int, list[Address]]:
@@ -142,17 +165,6 @@ def _ready_replicas(service: Service) -> dict[int, list[Address]]:
         host, _, port = address.rpartition(":")
         found.setdefault(revision, []).append(Address(host, int(port), model, grpc))
     return found
-
-
-def _standing(revision: Revision) -> Standing:
-    return Standing(
-        revision.pk,
-        revision.number,
-        weight=revision.weight,
-        is_shadow=revision.is_shadow,
-        proven_at=revision.proven_at,
-        has_failed=bool(revision.failure),
-    )
 
 
 def _is_asleep(service: Service) -> bool:

@@ -1,0 +1,77 @@
+"""Take in the bodies of requests, none larger than is allowed, nor all together."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from django.conf import settings
+
+from deploy.errors import GatewayError
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+
+MOST_HELD_BYTES = 1024**3
+DRAIN_SECONDS = 10.0
+DRAIN_TIMES = 8
+
+
+class ClientGone(Exception):
+    """The client went away before it had sent everything."""
+
+
+class Bodies:
+    """Bodies that are on their way in. One that comes slowly takes the room of its bytes alone."""
+
+    def __init__(self) -> None:
+        self._held = 0
+
+    async def read(self, receive: Receive) -> bytes:
+        """Give a whole body; raises GatewayError for one too large, or too many at once."""
+        limit: int = settings.TRAINYARD_SCORE_MAX_BYTES
+        pieces: list[bytes] = []
+        size = 0
+        has_more = True
+        try:
+            while has_more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGone
+                piece = message.get("body", b"")
+                has_more = message.get("more_body", False)
+                size += len(piece)
+                self._held += len(piece)
+                if size > limit:
+                    pieces.clear()
+                    await _drain(receive, has_more=has_more, most=DRAIN_TIMES * limit)
+                    raise _too_large(limit)
+                if self._held > MOST_HELD_BYTES:
+                    raise GatewayError(
+                        503,
+                        "Too many large requests are arriving at once; try again",
+                        {b"retry-after": b"1", b"connection": b"close"},
+                    )
+                pieces.append(piece)
+        finally:
+            self._held -= size
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+async def _drain(receive: Receive, *, has_more: bool, most: int) -> None:
+    """Let a client finish sending, within reason: until then many do not read the answer."""
+    try:
+        async with asyncio.timeout(DRAIN_SECONDS):
+            while has_more and most > 0:
+                message = await receive()
+                most -= len(message.get("body", b""))
+                has_more = message.get("more_body", False)
+    except TimeoutError:
+        return
+
+
+def _too_large(limit: int) -> GatewayError:
+    return GatewayError(
+        413,
+        f"The request's body has more than the {limit:,} bytes allowed; send fewer instances at a"
+        " time",
+        {b"connection": b"close"},
+    )

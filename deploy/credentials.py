@@ -1,0 +1,45 @@
+"""Read from a request's headers who asks: pure."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.http.cookie import parse_cookie
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+class Credentials(NamedTuple):
+    """What a request brings: a bearer's secret, else the session of a page.
+
+    The session `is_foreign` where a page of another site may have sent the request.
+    """
+
+    secret: str = ""
+    session: str = ""
+    is_foreign: bool = False
+
+
+def credentials_of(headers: Headers) -> Credentials:
+    """Read who asks: a bearer's secret, or else the session of a page."""
+    cookie = b""
+    for name, value in headers:
+        if name == b"authorization":
+            scheme, _, secret = value.decode("latin-1").partition(" ")
+            return Credentials(secret.strip() if scheme.lower() == "bearer" else "")
+        if name == b"cookie":
+            cookie = value
+    if not cookie:
+        return Credentials()
+    session = parse_cookie(cookie.decode("latin-1")).get(settings.SESSION_COOKIE_NAME, "")
+    return Credentials("", session, is_foreign=not _is_of_our_site(dict(headers)))
+
+
+def _is_of_our_site(headers: dict[bytes, bytes]) -> bool:
+    """Tell whether a page of ours sent a request; browsers say of others' that they did."""
+    site, origin = headers.get(b"sec-fetch-site"), headers.get(b"origin")
+    if site is None and origin is None:
+        return False
+    from_here = origin is None or urlsplit(origin).netloc == headers.get(b"host")
+    return from_here and site in {None, b"same-origin"}

@@ -1,0 +1,126 @@
+"""Pass one request to a replica and its answer back, both untouched."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from deploy.credentials import Headers
+from deploy.log_wishes import LONGEST_KEPT
+from deploy.upstream import Connection, Died, Garbled, Upstream
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+# What is between two neighbours only, and what a model server has no business to see.
+NOT_PASSED_ON = {
+    b"authorization",
+    b"connection",
+    b"content-length",
+    b"cookie",
+    b"expect",
+    b"host",
+    b"keep-alive",
+    b"proxy-authorization",
+    b"proxy-connection",
+    b"te",
+    b"trailer",
+    b"transfer-encoding",
+    b"upgrade",
+}
+
+
+class CutShort(Exception):
+    """The rest of an answer will not come, and the client has a part of it already."""
+
+
+class Request:
+    """A request on its way to some replica; `target` is empty for a model's predict path."""
+
+    __slots__ = ("body", "has_begun", "headers", "method", "status", "target")
+
+    def __init__(self, method: str, target: bytes, headers: Headers) -> None:
+        self.method = method
+        self.target = target
+        self.headers = headers
+        self.body: bytes | None = None
+        self.has_begun = False
+        self.status = 0
+
+    def bytes_for(self, upstream: Upstream) -> bytes:
+        body = self.body or b""
+        parts = [
+            self.method.encode(),
+            b" ",
+            self.target or upstream.score_target,
+            upstream.host_line,
+            b"content-length: %d\r\n" % len(body),
+        ]
+        for name, value in self.headers:
+            if name not in NOT_PASSED_ON:
+                parts += (name, b": ", value, b"\r\n")
+        parts += (b"\r\n", body)
+        return b"".join(parts)
+
+
+class Answer:
+    """Passes an answer on and keeps a copy of its start."""
+
+    def __init__(self, send: Send) -> None:
+        self.body = b""
+        self._send = send
+
+    async def __call__(self, message: dict[str, Any]) -> None:
+        if len(self.body) <= LONGEST_KEPT:
+            self.body += message.get("body", b"")
+        await self._send(message)
+
+
+async def begin(upstream: Upstream, request: Request) -> Connection:
+    """Send a request and wait for the head of the answer.
+
+    A kept connection that the model server has just closed is no sign of trouble: the request is
+    sent once more on a new one.
+    """
+    content = request.bytes_for(upstream)
+    connection = upstream.idle_connection()
+    if connection is not None:
+        try:
+            return await _exchange(connection, content)
+        except Died:
+            if connection.has_answered:
+                raise
+    return await _exchange(await upstream.connect(), content)
+
+
+async def _exchange(connection: Connection, content: bytes) -> Connection:
+    try:
+        connection.send(content)
+        await connection.head()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+async def pass_back(
+    upstream: Upstream, connection: Connection, request: Request, send: Send
+) -> None:
+    try:
+        piece = await connection.piece()
+        request.has_begun = True
+        request.status = connection.status
+        await send(
+            {
+                "type": "http.response.start",
+                "status": connection.status,
+                "headers": connection.headers,
+            }
+        )
+        while not connection.is_complete:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            piece = await connection.piece()
+        await send({"type": "http.response.body", "body": piece})
+    except (Died, Garbled) as error:
+        if request.has_begun:
+            raise CutShort("a replica died amid it") from error
+        raise
+    finally:
+        upstream.give_back(connection)

@@ -1,0 +1,184 @@
+"""What passed through this process: counts for each revision, written down every ten seconds."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+from uuid import uuid4
+
+from django.utils import timezone
+
+from deploy.latencies import no_counts, place_of
+from deploy.models import Revision, Traffic
+
+SPAN_SECONDS = 10
+KEPT = timedelta(days=7)
+FORGOTTEN_AFTER_SECONDS = 3600.0
+SERVER_ERROR = 500
+
+
+class Label(NamedTuple):
+    """How people know a revision; the number is 0 for what no revision answered."""
+
+    team: str
+    service: str
+    number: int
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a tally held at some moment; `busy` is the sum over requests of the seconds each took
+    so far."""
+
+    requests: int = 0
+    errors: int = 0
+    differing: int = 0
+    busy: float = 0.0
+    latencies: tuple[int, ...] = tuple(no_counts())
+
+
+class Tally:
+    """What this process saw of a revision since it started."""
+
+    __slots__ = (
+        "_busy",
+        "_changed_at",
+        "by_code",
+        "differing",
+        "errors",
+        "in_flight",
+        "label",
+        "latencies",
+        "requests",
+        "seconds",
+        "written",
+    )
+
+    def __init__(self, label: Label) -> None:
+        self.label = label
+        self.requests = self.errors = self.differing = self.in_flight = 0
+        self.by_code: dict[int | str, int] = {}
+        self.latencies = no_counts()
+        self.seconds = 0.0
+        self.written = Counts()
+        self._busy = 0.0
+        self._changed_at = time.monotonic()
+
+    def begin(self) -> float:
+        """Count a request in; hand what this gives to `end`."""
+        now = time.monotonic()
+        self._busy += self.in_flight * (now - self._changed_at)
+        self._changed_at = now
+        self.in_flight += 1
+        return now
+
+    def end(self, began: float, code: int | str, *, is_error: bool) -> float:
+        """Count a request out, with the code of its answer; give the seconds that it took."""
+        now = time.monotonic()
+        self._busy += self.in_flight * (now - self._changed_at)
+        self._changed_at = now
+        self.in_flight -= 1
+        took = now - began
+        self.count(code, took, is_error=is_error)
+        return took
+
+    def abandon(self) -> None:
+        """Take back a request whose client left before there was an answer."""
+        now = time.monotonic()
+        self._busy += self.in_flight * (now - self._changed_at)
+        self._changed_at = now
+        self.in_flight -= 1
+
+    def count(self, code: int | str, took: float, *, is_error: bool) -> None:
+        self.requests += 1
+        self.errors += is_error
+        self.by_code[code] = self.by_code.get(code, 0) + 1
+        self.latencies[place_of(took)] += 1
+        self.seconds += took
+
+    def counts(self) -> Counts:
+        busy = self._busy + self.in_flight * (time.monotonic() - self._changed_at)
+        return Counts(self.requests, self.errors, self.differing, busy, tuple(self.latencies))
+
+    def is_idle_since(self, moment: float) -> bool:
+        return not self.in_flight and self._changed_at < moment
+
+
+class Tallies:
+    """The tallies of every revision that was asked lately. Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self.source = uuid4().hex
+        self.by_revision: dict[int, Tally] = {}
+        self.unanswered: dict[tuple[str, str], Tally] = {}
+        self._span_began = time.time()
+        self._last_written = 0.0
+
+    def of(self, revision_id: int, label: Label) -> Tally:
+        found = self.by_revision.get(revision_id)
+        if found is None:
+            found = self.by_revision[revision_id] = Tally(label)
+        return found
+
+    def of_none(self, team: str, service: str) -> Tally:
+        """Give the tally of requests to a service that came to no revision of it."""
+        found = self.unanswered.get((team, service))
+        if found is None:
+            found = self.unanswered[team, service] = Tally(Label(team, service, 0))
+        return found
+
+    def take_span(self) -> list[Traffic]:
+        """Give rows of what came since the last time, and forget revisions long unused."""
+        began, now = self._span_began, time.time()
+        start = began - began % SPAN_SECONDS
+        if start <= self._last_written:
+            return []  # asked twice in one span: it goes on
+        self._span_began, self._last_written = now, start
+        at = datetime.fromtimestamp(start, UTC)
+        rows = []
+        for revision_id, tally in self.by_revision.items():
+            counts, before = tally.counts(), tally.written
+            tally.written = counts
+            if counts == before:
+                continue
+            rows.append(
+                Traffic(
+                    revision_id=revision_id,
+                    at=at,
+                    source=self.source,
+                    requests=counts.requests - before.requests,
+                    errors=counts.errors - before.errors,
+                    in_flight=(counts.busy - before.busy) / max(now - began, 0.001),
+                    differing=counts.differing - before.differing,
+                    latencies=[
+                        new - old
+                        for new, old in zip(counts.latencies, before.latencies, strict=True)
+                    ],
+                )
+            )
+        self._forget_unused()
+        return rows
+
+    def _forget_unused(self) -> None:
+        long_ago = time.monotonic() - FORGOTTEN_AFTER_SECONDS
+        for revision_id, tally in list(self.by_revision.items()):
+            if tally.is_idle_since(long_ago):
+                del self.by_revision[revision_id]
+        for name, tally in list(self.unanswered.items()):
+            if tally.is_idle_since(long_ago):
+                del self.unanswered[name]
+
+
+def write_traffic(rows: Sequence[Traffic]) -> None:
+    """Store rows; those of revisions that are gone are left out."""
+    if not rows:
+        return
+    asked = {row.revision_id for row in rows}
+    known = set(Revision.objects.filter(pk__in=asked).values_list("pk", flat=True))
+    Traffic.objects.bulk_create([row for row in rows if row.revision_id in known])
+
+
+def drop_old_traffic() -> None:
+    """Delete what nobody draws any more."""
+    Traffic.objects.filter(at__lt=timezone.now() - KEPT).delete()
