@@ -55,7 +55,7 @@ def deploy(
             )
             _add_revision(service, by, version, wanted, replicas)
             keys = {slot: _replace_key(service, slot) for slot in KeySlot}
-            _announce(service, by, "service.deploy", model=str(version), replicas=replicas)
+            announce(service, by, "service.deploy", model=str(version), replicas=replicas)
     except IntegrityError:
         raise Conflict(taken.message, errors=[taken]) from None
     return Deployment(service, keys)
@@ -91,7 +91,7 @@ def update(
             )
         else:
             _add_revision(service, by, next_version, next_resources, count)
-        _announce(service, by, "service.update", model=str(next_version), replicas=count)
+        announce(service, by, "service.update", model=str(next_version), replicas=count)
 
 
 @transaction.atomic
@@ -105,14 +105,14 @@ def start(*, service: Service, by: User | None) -> None:
     Revision.objects.filter(pk=current_revision(service).pk).update(
         quick_deaths=0, retry_at=None, failure=""
     )
-    _announce(service, by, "service.start")
+    announce(service, by, "service.start")
 
 
 @transaction.atomic
 def stop(*, service: Service, by: User | None) -> None:
     """End a service's replicas; its name, keys and revisions stay."""
     Service.objects.filter(pk=service.pk).update(is_wanted=False)
-    _announce(service, by, "service.stop")
+    announce(service, by, "service.stop")
 
 
 @transaction.atomic
@@ -122,14 +122,14 @@ def delete(*, service: Service, by: User | None) -> None:
         is_wanted=False, deleted_at=timezone.now()
     )
     service.keys.all().delete()
-    _announce(service, by, "service.delete")
+    announce(service, by, "service.delete")
 
 
 @transaction.atomic
 def regenerate_key(*, service: Service, by: User | None, slot: KeySlot) -> str:
     """Replace a key; the old one is refused from now on. The new one is given here only."""
     secret = _replace_key(service, slot)
-    _announce(service, by, "service.regenerate_key", slot=slot)
+    announce(service, by, "service.regenerate_key", slot=slot)
     return secret
 
 
@@ -181,7 +181,7 @@ def _check_target(
         raise Invalid.of(*errors)
 
 
-def _announce(service: Service, by: User | None, action: str, **data: object) -> None:
+def announce(service: Service, by: User | None, action: str, **data: object) -> None:
     audit(team=service.team, actor=by, action=action, subject=service.name, **data)
     nudge_on_commit(group_of_service(service.pk), "event")
     transaction.on_commit(partial(forget_route, service.team.slug, service.name))
