@@ -26,6 +26,7 @@ ROUTERS = (
     "models.api",
     "models.api_versions",
     "deploy.api",
+    "deploy.api_door",
     "deploy.api_insight",
     "deploy.api_logs",
 )

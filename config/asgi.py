@@ -23,6 +23,8 @@ whole_django = get_asgi_application()
 
 from config.body_limit import with_body_limit  # noqa: E402 - after Django is set up
 from deploy.gateway import application as gateway  # noqa: E402
+from deploy.metrics import PATH as METRICS  # noqa: E402
+from deploy.metrics import application as metrics  # noqa: E402
 from deploy.routing import websocket_urlpatterns as of_services  # noqa: E402
 from runs.ingest import application as runners  # noqa: E402
 from runs.routing import websocket_urlpatterns as of_runs  # noqa: E402
@@ -80,4 +82,6 @@ def _application_for(scope: Scope) -> Application:
         return runners
     if path.startswith("/serve/") or SCORE.fullmatch(path):
         return gateway
+    if path == METRICS:
+        return metrics
     return django

@@ -71,12 +71,17 @@ def run_web(listener: socket, *for_containers: socket) -> None:
 
     from config.asgi import application, runners_alone
     from config.joined_writes import HttpProtocol
+    from deploy.gateway import close_gateway
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started:
                 print(f"Trainyard is up at {settings.TRAINYARD_URL}")
+
+        async def shutdown(self, sockets: list[socket] | None = None) -> None:
+            await super().shutdown(sockets)
+            await close_gateway()
 
     _allow_many_connections()
     doors = {door.getsockname()[0] for door in for_containers}

@@ -48,9 +48,9 @@ class Gateway:
         self.books = Books()
         self.in_flight: dict[int, int] = {}
         self.refused: dict[int, int] = {}
-        self.books.open()
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.books.open()
         method: str = scope["method"]
         name, target = _asked_for(scope.get("raw_path") or scope["path"].encode())
         if method not in METHODS or (not target and method != "POST"):
@@ -285,7 +285,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     try:
         await gateway().answer(scope, receive, send)
     except GatewayError as error:
-        await _refuse(send, error)
+        await refuse(send, error)
     except CutShort as error:
         # Ending without the rest makes the server close the connection, so the client knows.
         log.warning("The answer to %s was cut short: %s", scope["path"], error)
@@ -293,7 +293,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         return
 
 
-async def _refuse(send: Send, error: GatewayError) -> None:
+async def refuse(send: Send, error: GatewayError) -> None:
     body = error.body
     headers = [
         (b"content-type", b"application/json"),

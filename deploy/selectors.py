@@ -5,11 +5,12 @@ from itertools import count
 from django.conf import settings
 from django.db.models import OuterRef, QuerySet, Subquery
 
-from deploy.models import Replica, ReplicaState, Revision, Service
+from deploy.models import LoggedRequest, Replica, ReplicaState, Revision, Service
 from models.models import RegisteredModel
-from workspace.errors import NotFound
+from workspace.errors import FieldError, Invalid, NotFound
 from workspace.models import Team
 
+REQUESTS_ON_A_PAGE = 50
 LEAST_NAME = 3
 MOST_OF_NAME = 26  # of 32, so that a number fits behind it
 
@@ -56,6 +57,20 @@ def replicas_of(service: Service) -> QuerySet[Replica]:
 
 def living_replicas(service: Service) -> QuerySet[Replica]:
     return replicas_of(service).exclude(state=ReplicaState.ENDED)
+
+
+def requests_after(service: Service, cursor: str) -> tuple[list[LoggedRequest], str]:
+    """Give kept requests, the newest first, and the cursor of the page after these."""
+    requests = (
+        LoggedRequest.objects.filter(service=service).select_related("revision").order_by("-pk")
+    )
+    if cursor:
+        if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
+            raise Invalid.of(FieldError("cursor", "Use the cursor that the last page gave."))
+        requests = requests.filter(pk__lt=int(cursor))
+    found = list(requests[: REQUESTS_ON_A_PAGE + 1])
+    page = found[:REQUESTS_ON_A_PAGE]
+    return page, str(page[-1].pk) if len(found) > len(page) else ""
 
 
 def scoring_uri(service: Service) -> str:

@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db import DatabaseError, close_old_connections
 
 from deploy.reconciler import ServiceReconciler
+from deploy.traffic import drop_old_traffic
 from models.selectors import manifests_kept_for
 from runs.reconciler import RunReconciler
 from runs.sweeping import sweep_uploads
@@ -61,6 +62,7 @@ class Command(BaseCommand):
                             swept_at = started
                             sweep_uploads(also_kept=manifests_kept_for)
                             enqueue_prune()
+                            drop_old_traffic()
                 except DatabaseError as error:
                     log.warning("The database did not answer: %s", error)
                 if once:
