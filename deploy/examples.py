@@ -35,10 +35,10 @@ def example_for(version: ModelVersion) -> Example:
     return example_of(default_signature(version))
 
 
-def example_of(signature: Signature) -> Example:
-    """Make a body for a signature."""
+def example_of(signature: Signature, *, most: int = MOST_WRITTEN_OUT) -> Example:
+    """Make a body for a signature whose inputs have no more than so many values."""
     start = {} if signature.name == DEFAULT_SIGNATURE else {"signature_name": signature.name}
-    if signature.size > MOST_WRITTEN_OUT:
+    if signature.size > most:
         return Example(signature.name, None, "Its inputs are too large to be written out here.")
     by_row = signature.takes_rows
     values = {tensor.name: _value(tensor, skip=int(by_row)) for tensor in signature.inputs}

@@ -7,16 +7,11 @@ from typing import Any
 
 from deploy.examples import example_of
 from deploy.models import Opening
-from deploy.tensors import DEFAULT_SIGNATURE, Signature, Tensor
+from deploy.tensors import DEFAULT_SIGNATURE, INT_RANGES, Signature, Tensor
 
 Schema = dict[str, Any]
 UNFIT = re.compile(r"[^a-zA-Z0-9._-]")  # for the name of a component
 
-INT_RANGES = {
-    f"{sign}int{bits}": ((0, 2**bits - 1) if sign else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1))
-    for sign in ("", "u")
-    for bits in (8, 16, 32, 64)
-}
 FLOAT_FORMATS = {"float32": "float", "float64": "double"}
 CLASSIFY, REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
 BYTES: Schema = {

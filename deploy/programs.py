@@ -2,9 +2,11 @@
 
 import json
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-from deploy.examples import Example, example_of, scalar_of
+from deploy.examples import EMPTY_EXAMPLE, Example, example_of, scalar_of
 from deploy.tensors import DEFAULT_SIGNATURE, Signature, Tensor
 
 KEY = "YOUR_KEY"
@@ -57,15 +59,12 @@ def _curl(place: Place, example: Example) -> str:
 
 
 def _python(place: Place, signature: Signature, example: Example) -> str:
-    lines = ["import requests", ""]
-    if example.body is None:
-        lines = ["import numpy", *lines, f"body = {_large_body(signature)}"]
-    else:
-        lines += [f"body = {example.body!r}"]
     headers = f', headers={{"Authorization": "Bearer {KEY}"}}' if place.needs_key else ""
     return "\n".join(
         [
-            *lines,
+            "import requests",
+            "",
+            f"body = {_body(signature, example, PYTHON)}",
             f"address = {json.dumps(place.scoring_uri)}",
             f"answer = requests.post(address, json=body{headers})",
             "answer.raise_for_status()",
@@ -74,35 +73,46 @@ def _python(place: Place, signature: Signature, example: Example) -> str:
     )
 
 
-def _large_body(signature: Signature) -> str:
-    values = ", ".join(
-        f"{json.dumps(one.name)}: {_zeros(one)}.tolist()" for one in signature.inputs
-    )
-    return f'{{"signature_name": {json.dumps(signature.name)}, "inputs": {{{values}}}}}'
+class _Language(NamedTuple):
+    """How a language writes a value, and a list that holds one several times."""
+
+    literal: Callable[[Any], str]
+    times: Callable[[str, int], str]
 
 
-def _zeros(tensor: Tensor) -> str:
-    if tensor.dtype == "string":
-        return f'numpy.full({tuple(tensor.lengths)}, "text")'
-    return f'numpy.zeros({tuple(tensor.lengths)}, "{tensor.dtype}")'
+PYTHON = _Language(repr, lambda text, count: f"[{text}] * {count}")
+JAVASCRIPT = _Language(json.dumps, lambda text, count: f"Array({count}).fill({text})")
+
+
+def _body(signature: Signature, example: Example, language: _Language) -> str:
+    """Write the body; values too long to be read are written as repetitions."""
+    if example.body is not None and signature.size <= MOST_LISTED:
+        return language.literal(example.body)
+    named = signature.name != DEFAULT_SIGNATURE
+    start = f'"signature_name": {json.dumps(signature.name)}, ' if named else ""
+    by_row = signature.takes_rows
+    values = {
+        json.dumps(one.name): _repeated(one, language, skip=int(by_row)) for one in signature.inputs
+    }
+    content = next(iter(values.values()))
+    if len(values) > 1:
+        content = f"{{{', '.join(f'{name}: {value}' for name, value in values.items())}}}"
+    return f'{{{start}"instances": [{content}]}}' if by_row else f'{{{start}"inputs": {content}}}'
+
+
+def _repeated(tensor: Tensor, language: _Language, *, skip: int) -> str:
+    value = EMPTY_EXAMPLE if tensor.takes_examples else scalar_of(tensor.dtype)
+    text = language.literal(value)
+    for length in reversed(tensor.lengths[skip:]):
+        text = f"[{text}]" if length == 1 else language.times(text, length)
+    return text
 
 
 def _javascript(place: Place, signature: Signature, example: Example) -> str:
-    lines = []
-    if example.body is None:
-        lines.append("const zeros = ([n, ...rest]) => Array.from({ length: n }, () =>")
-        lines.append("  rest.length ? zeros(rest) : 0);")
-        inputs = ", ".join(
-            f"{json.dumps(one.name)}: zeros({one.lengths})" for one in signature.inputs
-        )
-        name = json.dumps(signature.name)
-        lines.append(f"const body = {{ signature_name: {name}, inputs: {{ {inputs} }} }};")
-    else:
-        lines.append(f"const body = {json.dumps(example.body)};")
     key = f'Authorization: "Bearer {KEY}", ' if place.needs_key else ""
     return "\n".join(
         [
-            *lines,
+            f"const body = {_body(signature, example, JAVASCRIPT)};",
             f"const answer = await fetch({json.dumps(place.scoring_uri)}, {{",
             '  method: "POST",',
             f'  headers: {{ {key}"Content-Type": "application/json" }},',

@@ -11,6 +11,11 @@ DEFAULT_SIGNATURE = "serving_default"
 EXAMPLE_INPUTS = ("examples", "inputs", "input")
 SMALLEST_SIDE, LARGEST_SIDE = 8, 1024
 CHANNELS = (1, 3)
+INT_RANGES = {
+    f"{sign}int{bits}": ((0, 2**bits - 1) if sign else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1))
+    for sign in ("", "u")
+    for bits in (8, 16, 32, 64)
+}
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """The pages of services: the list, and a service with its tabs."""
 
-import json
 import time
 from typing import Any
 
@@ -11,6 +10,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_POST, require_safe
 
 from deploy import selectors
+from deploy.answers import read_answer
 from deploy.errors import GatewayError
 from deploy.examples import example_of
 from deploy.gateway import gateway
@@ -19,7 +19,8 @@ from deploy.models import Opening, ReplicaState, Service
 from deploy.new_keys import forget_new_keys, take_new_keys
 from deploy.programs import Place, programs_for
 from deploy.routes import Name
-from deploy.tensors import default_signature
+from deploy.tensors import signatures_of
+from deploy.try_form import try_form
 from runs.logs_watched import BUILD
 from workspace.models import Role
 from workspace.requests import SignedInRequest
@@ -28,7 +29,6 @@ from workspace.selectors import team_for
 TABS = {"service": "cloud", "logs": "terminal", "history": "timeline", "settings": "settings"}
 TAB_NAMES = {"service": "Overview"}
 ENDED_SHOWN = 20
-LARGEST_SHOWN = 100_000
 
 
 @require_safe
@@ -44,7 +44,7 @@ def service_list(request: SignedInRequest, slug: str) -> HttpResponse:
 def service(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
     found = _service(request, slug, name)
     revision = selectors.current_revision(found)
-    signature = default_signature(revision.model_version)
+    signatures = signatures_of(revision.model_version)
     place = Place(
         scoring_uri=selectors.scoring_uri(found),
         model=revision.model_version.model.name,
@@ -60,8 +60,9 @@ def service(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
             "serving_uri": selectors.serving_uri(found),
             "keys": found.keys.order_by("slot"),
             "new_keys": new_keys,
-            "example": example_of(signature),
-            "programs": programs_for(place, signature),
+            "example": example_of(signatures[0]),
+            "try_form": try_form(signatures),
+            "programs": programs_for(place, signatures[0]),
             "openapi": f"/api/v1/teams/{slug}/services/{found.name}/openapi.json",
         },
     )
@@ -126,23 +127,13 @@ def try_it(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
             "status": status,
             "is_good": status < 400,
             "milliseconds": (time.monotonic() - began) * 1000,
-            "text": _readable(answer),
+            "answer": read_answer(answer),
         },
     )
 
 
 async def _score(name: Name, body: bytes) -> tuple[int, bytes]:
     return await gateway().score(name, body)
-
-
-def _readable(answer: bytes) -> str:
-    text = answer[:LARGEST_SHOWN].decode("utf-8", "replace")
-    if len(answer) > LARGEST_SHOWN:
-        return f"{text}\n… {len(answer) - LARGEST_SHOWN:,} more bytes"
-    try:
-        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-    except (ValueError, RecursionError):
-        return text
 
 
 def _service(request: SignedInRequest, slug: str, name: str) -> Service:

@@ -1,4 +1,5 @@
 // A service's page: programs to choose from, and the form to try it with.
+import { TryForm } from "./try-form.js";
 
 function wireSwitches() {
   document.addEventListener("click", (event) => {
@@ -13,3 +14,5 @@ function wireSwitches() {
 }
 
 wireSwitches();
+const element = document.querySelector("[data-try]");
+if (element) new TryForm(element);

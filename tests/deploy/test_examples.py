@@ -22,6 +22,14 @@ def programs(
     return {program.name: program for program in programs_for(place, signature)}
 
 
+def body_of(program: Program) -> Any:
+    """Give the value of `body` in a Python program."""
+    for line in ast.parse(program.text).body:
+        if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "body":
+            return eval(ast.unparse(line.value))  # noqa: S307 (our own program)
+    raise AssertionError("there is no body")
+
+
 @pytest.mark.parametrize(
     ("inputs", "body"),
     [
@@ -55,6 +63,8 @@ def test_another_signature_is_named() -> None:
     [
         {"x": ("float32", [-1, 4])},
         {"x": ("float32", [-1, 299, 299, 3])},
+        {"x": ("float32", [-1, 28, 28])},
+        {"a": ("int32", [40, 3]), "b": ("bool", [])},
         {"it's": ("string", [-1]), "n": ("int64", [-1, 2])},
         {"examples": ("string", [-1])},
     ],
@@ -62,7 +72,8 @@ def test_another_signature_is_named() -> None:
 def test_the_programs_are_programs(inputs: Described) -> None:
     shown = programs(inputs)
     assert list(shown) == ["curl", "python", "javascript", "grpc"]
-    ast.parse(shown["python"].text)
+    body = body_of(shown["python"])
+    assert example_for(version_with(inputs)).body in (None, body)
     ast.parse(shown["grpc"].text)
     words = shlex.split(shown["curl"].text.replace("\\\n", " "))
     data = words[words.index("-d") + 1]
