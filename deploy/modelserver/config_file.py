@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .errors import Code, ServingError, invalid
+from .errors import invalid
+from .textproto import read_text_file
 
 PLATFORM = "tensorflow"
 
@@ -39,19 +40,9 @@ class ModelConfig:
 
 def read_config_file(path: Path) -> Any:
     """Return the ModelServerConfig that a text file holds."""
-    from google.protobuf import text_format
     from tensorflow_serving.config import model_server_config_pb2
 
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise invalid(f"Invalid protobuf file: '{path}' (not UTF-8: {error.reason})") from error
-    except OSError as error:
-        raise ServingError(Code.NOT_FOUND, f"{path}; {error.strerror}") from error
-    try:
-        return text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
-    except text_format.ParseError as error:
-        raise invalid(f"Invalid protobuf file: '{path}' ({error})") from error
+    return read_text_file(path, model_server_config_pb2.ModelServerConfig())
 
 
 def models_in(config: Any) -> list[ModelConfig]:

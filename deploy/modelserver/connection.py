@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections import deque
+from dataclasses import dataclass
 from email.utils import formatdate
 from functools import partial
 from http import HTTPStatus
@@ -23,20 +24,33 @@ BODY_SECONDS = 30.0
 BODY_BYTES_PER_SECOND = 4096
 IDLE_SECONDS = 300.0
 LINGER_SECONDS = 2.0
+STALL_SECONDS = 30.0
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus} | {499: "Client Closed Request"}
 _STATUS_LINES = {code: f"HTTP/1.1 {code} {text}\r\n".encode() for code, text in _REASONS.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What all connections together may take."""
+
+    connections: int = 1_000_000
+    body_bytes: int = 2**40
+
+
 class Connections:
     """All open connections: the clock that ends slow ones, and the way out for a shutdown."""
 
-    def __init__(self, app: App, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, app: App, loop: asyncio.AbstractEventLoop, limits: Limits | None = None
+    ) -> None:
         self.app = app
         self.loop = loop
         self.date_line = b""
         self.is_closing = False
-        self.open: set[Connection] = set()
+        self.open: dict[Connection, None] = {}
+        self.body_bytes = 0
+        self.limits = limits or Limits()
         self._all_closed = asyncio.Event()
 
     def make(self) -> "Connection":
@@ -64,8 +78,15 @@ class Connections:
                 return False
         return True
 
+    def remember(self, connection: "Connection") -> None:
+        """Take one more; where that is one too many, let the oldest idle one go."""
+        self.open[connection] = None
+        if len(self.open) > self.limits.connections:
+            idle = next((other for other in self.open if other.is_idle), connection)
+            idle.drop()
+
     def forget(self, connection: "Connection") -> None:
-        self.open.discard(connection)
+        self.open.pop(connection, None)
         if not self.open:
             self._all_closed.set()
 
@@ -83,6 +104,9 @@ class Connection(asyncio.Protocol):
         self._writable = True
         self._reading = True
         self._closing = False
+        self._held = 0
+        self._unread = 0
+        self._unread_since = 0.0
         self._deadline = connections.loop.time() + IDLE_SECONDS
         self._refusal: Response | None = None
         self._refused = False
@@ -106,13 +130,14 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._all.open.add(self)
+        self._all.remember(self)
         if self._all.is_closing:
             transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._waiting.clear()
+        self._let_go(self._held)
         self._all.forget(self)
 
     def data_received(self, data: bytes) -> None:
@@ -146,6 +171,7 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._writable = False
+        self._unread = 0
 
     def resume_writing(self) -> None:
         self._writable = True
@@ -188,9 +214,13 @@ class Connection(asyncio.Protocol):
         self._body_bytes += len(body)
         if self._body_bytes > MAX_BODY:
             self._refuse_body()
+        elif self._all.body_bytes + len(body) > self._all.limits.body_bytes:
+            self._refuse(503, "Too many large requests arrive at once; send this one again later")
         if self._refusal is None:
             self._deadline += len(body) / BODY_BYTES_PER_SECOND
             self._chunks.append(body)
+            self._held += len(body)
+            self._all.body_bytes += len(body)
 
     def on_message_complete(self) -> None:
         if self._refusal is not None:
@@ -213,14 +243,35 @@ class Connection(asyncio.Protocol):
 
     # Answers.
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request has arrived or begun to arrive."""
+        return not (self._busy or self._waiting or self._in_message)
+
+    def drop(self) -> None:
+        """Close at once."""
+        if self._transport:
+            self._transport.abort()
+
     def check(self, now: float) -> None:
         """Drop a connection that has been quiet or slow for too long."""
+        if not self._writable and self._transport:
+            self._check_reader(self._transport, now)
+            return
         if self._busy or self._waiting or now < self._deadline:
             return
         if self._started and not self._refused:
             self._end_with(Response.of_error(408, "The request took too long to arrive"))
         elif self._transport:
             self._transport.abort()
+
+    def _check_reader(self, transport: asyncio.Transport, now: float) -> None:
+        """Drop a client that has read nothing of its answers for too long."""
+        unread = transport.get_write_buffer_size()
+        if unread != self._unread:
+            self._unread, self._unread_since = unread, now
+        elif now - self._unread_since >= STALL_SECONDS:
+            transport.abort()
 
     def close_when_done(self) -> None:
         """Close now, or after the requests that have arrived."""
@@ -246,6 +297,7 @@ class Connection(asyncio.Protocol):
         self._busy = False
         if self._transport is None:
             return
+        self._let_go(len(request.body))
         is_last = not request.keep_alive or (self._closing and not self._waiting)
         self._write(response, is_last, with_body=request.method != "HEAD")
         if not self._in_message:
@@ -257,6 +309,11 @@ class Connection(asyncio.Protocol):
             self._end_with(self._refusal)
         else:
             self._pump()
+
+    def _let_go(self, size: int) -> None:
+        """Count so many bytes of bodies less."""
+        self._held -= size
+        self._all.body_bytes -= size
 
     def _write(self, response: Response, is_last: bool, *, with_body: bool = True) -> None:
         if self._transport is not None:
@@ -282,6 +339,7 @@ class Connection(asyncio.Protocol):
     def _refuse(self, status: int, message: str) -> None:
         if self._refusal is None:
             self._refusal = Response.of_error(status, message)
+            self._let_go(sum(map(len, self._chunks)))
             self._chunks.clear()
 
     def _end_with(self, response: Response) -> None:

@@ -15,7 +15,7 @@ class FlagError(Exception):
 
 @dataclass(frozen=True)
 class Flags:
-    """What the server does. Field names are flag names."""
+    """What the server does. Field names are flag names, but for `ignored`: flags in vain."""
 
     host: str = "0.0.0.0"  # noqa: S104 (as the original listens)
     port: int = 0
@@ -51,8 +51,11 @@ class Flags:
     per_process_gpu_memory_fraction: float = 0.0
     enable_model_warmup: bool = True
     num_request_iterations_for_warmup: int = 0
+    tensorflow_session_config_file: str = ""
+    mixed_precision: str = ""
     version: bool = False
     help: bool = False
+    ignored: tuple[str, ...] = ()
 
     @property
     def base_path(self) -> Path:
@@ -67,20 +70,14 @@ class Flags:
         return self.tensorflow_inter_op_parallelism or self.tensorflow_session_parallelism
 
 
-# Taken and checked for their type; they change nothing that this server does.
+# Taken and checked for their type; they change nothing that this server does, and it says so.
 WITHOUT_EFFECT: dict[str, type] = {
     "enable_profiler": bool,
     "flush_filesystem_caches": bool,
-    "remove_unused_fields_from_bundle_metagraph": bool,
+    "platform_config_file": str,
     "prefer_tflite_model": bool,
-}
-
-# Known, but what they ask for isn't there: only values that ask for nothing are taken.
-NOT_YET: dict[str, tuple[type, str]] = {
-    "thread_pool_factory_config_file": (str, "choosing thread pools by file"),
-    "tensorflow_session_config_file": (str, "configuring sessions by file"),
-    "platform_config_file": (str, "configuring platforms by file"),
-    "mixed_precision": (str, "mixed precision"),
+    "remove_unused_fields_from_bundle_metagraph": bool,
+    "thread_pool_factory_config_file": str,
 }
 
 _EFFECTIVE: dict[str, type] = {
@@ -88,6 +85,7 @@ _EFFECTIVE: dict[str, type] = {
     for name, kind in (
         (spec.name, getattr(spec.type, "__name__", spec.type))
         for spec in Flags.__dataclass_fields__.values()
+        if spec.name != "ignored"
     )
 }
 
@@ -95,23 +93,18 @@ _EFFECTIVE: dict[str, type] = {
 def parse_flags(arguments: Sequence[str]) -> Flags:
     """Read `--flag=value` and, for switches, `--flag`; refuse anything else."""
     given: dict[str, str | int | float | bool] = {}
+    ignored: list[str] = []
     for argument in arguments:
         found = re.fullmatch(r"--([a-z_]+)(?:=(.*))?", argument, re.DOTALL)
         name, text = found.groups() if found else ("", None)
-        if name in NOT_YET:
-            kind, what = NOT_YET[name]
-            if _value(name, text, kind, argument):
-                raise FlagError(
-                    f"--{name} is not supported yet: {what} is still missing from this server."
-                    " Start it without this flag."
-                )
-        elif name in WITHOUT_EFFECT:
-            _value(name, text, WITHOUT_EFFECT[name], argument)
+        if name in WITHOUT_EFFECT:
+            if _value(name, text, WITHOUT_EFFECT[name], argument):
+                ignored.append(name)
         elif name in _EFFECTIVE:
             given[name] = _value(name, text, _EFFECTIVE[name], argument)
         else:
             raise FlagError(f"unknown argument: {argument}")
-    flags = Flags(**given)  # type: ignore[arg-type]  # each was read as its field's type
+    flags = Flags(**given, ignored=tuple(ignored))  # type: ignore[arg-type]  # each was read as its field's type
     if not (flags.version or flags.help):
         _check(flags)
     return flags
@@ -120,12 +113,11 @@ def parse_flags(arguments: Sequence[str]) -> Flags:
 def usage() -> str:
     """List every flag with what becomes of it."""
     lines = ["usage: python -m deploy.modelserver [flags]", "Flags:"]
-    for name, spec in Flags.__dataclass_fields__.items():
+    for name, kind in _EFFECTIVE.items():
         default = getattr(Flags, name, None)
         shown = f" (default {default!r})" if default not in (None, "") else ""
-        lines.append(f"  --{name}={_EFFECTIVE[spec.name].__name__}{shown}")
+        lines.append(f"  --{name}={kind.__name__}{shown}")
     lines += [f"  --{name}={kind.__name__} (no effect)" for name, kind in WITHOUT_EFFECT.items()]
-    lines += [f"  --{name} (not supported yet: {what})" for name, (_, what) in NOT_YET.items()]
     return "\n".join(lines)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deploy.modelserver.flags import NOT_YET, WITHOUT_EFFECT, FlagError, parse_flags, usage
+from deploy.modelserver.flags import WITHOUT_EFFECT, FlagError, parse_flags, usage
 
 NEEDED = ["--rest_api_port=8501", "--model_base_path=/models/m"]
 
@@ -62,28 +62,60 @@ def test_all_three_kinds_of_parallelism_together_are_refused() -> None:
     assert parse_flags([*NEEDED, three[0]]).inter_op_threads == 2
 
 
-@pytest.mark.parametrize("name", NOT_YET)
-def test_a_flag_for_something_still_missing_says_so(name: str) -> None:
-    value = {int: "8500", str: "/some/file", bool: "true"}[NOT_YET[name][0]]
+def test_documented_flags_that_change_nothing_are_taken_and_remembered() -> None:
+    values = {str: "/some/file", bool: "true"}
+    given = [f"--{name}={values[kind]}" for name, kind in WITHOUT_EFFECT.items()]
 
-    with pytest.raises(FlagError, match=f"--{name} is not supported yet"):
-        parse_flags([*NEEDED, f"--{name}={value}"])
-
-
-def test_asking_for_nothing_of_what_is_missing_is_fine() -> None:
-    nothing = {int: "0", str: "", bool: "false"}
-
-    parse_flags([*NEEDED, *(f"--{name}={nothing[kind]}" for name, (kind, _) in NOT_YET.items())])
-
-
-def test_documented_flags_that_change_nothing_are_taken() -> None:
-    values = {int: "1", bool: "true"}
-
-    parse_flags([*NEEDED, *(f"--{name}={values[kind]}" for name, kind in WITHOUT_EFFECT.items())])
+    assert set(parse_flags([*NEEDED, *given]).ignored) == set(WITHOUT_EFFECT)
+    assert parse_flags([*NEEDED, "--enable_profiler=false"]).ignored == ()
 
 
 def test_the_usage_names_every_flag() -> None:
     text = usage()
 
-    for name in ("rest_api_port", "model_base_path", *NOT_YET, *WITHOUT_EFFECT):
+    for name in ("rest_api_port", "model_base_path", "port", *WITHOUT_EFFECT):
         assert f"--{name}" in text
+
+
+def test_every_flag_that_users_of_tensorflow_model_server_know_is_taken() -> None:
+    values = {
+        "port": "8500",
+        "grpc_socket_path": "/run/models.sock",
+        "grpc_channel_arguments": "grpc.max_concurrent_streams=100",
+        "grpc_max_threads": "8",
+        "enable_grpc_healthcheck_service": "true",
+        "ssl_config_file": "/etc/ssl.config",
+        "rest_api_port": "8501",
+        "rest_api_num_threads": "8",
+        "rest_api_timeout_in_ms": "1000",
+        "rest_api_enable_cors_support": "true",
+        "model_name": "m",
+        "model_base_path": "/models/m",
+        "model_config_file": "/etc/models.config",
+        "model_config_file_poll_wait_seconds": "60",
+        "file_system_poll_wait_seconds": "-1",
+        "allow_version_labels_for_unavailable_models": "true",
+        "max_num_load_retries": "0",
+        "load_retry_interval_micros": "3000000000",
+        "num_load_threads": "2",
+        "num_unload_threads": "2",
+        "enable_batching": "true",
+        "batching_parameters_file": "/etc/batching.config",
+        "enable_per_model_batching_parameters": "true",
+        "monitoring_config_file": "/etc/monitoring.config",
+        "enable_model_warmup": "false",
+        "num_request_iterations_for_warmup": "3",
+        "enable_signature_method_name_check": "true",
+        "enable_serialization_as_tensor_content": "true",
+        "tensorflow_intra_op_parallelism": "1",
+        "tensorflow_inter_op_parallelism": "1",
+        "tensorflow_session_config_file": "/etc/session.config",
+        "per_process_gpu_memory_fraction": "0.5",
+        "saved_model_tags": "serve,gpu",
+        "mixed_precision": "bfloat16",
+    }
+
+    flags = parse_flags([f"--{name}={value}" for name, value in values.items()])
+
+    read = {name: getattr(flags, name) for name in values}
+    assert {name: str(value).lower() for name, value in read.items()} == values

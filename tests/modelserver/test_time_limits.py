@@ -11,8 +11,10 @@ from deploy.modelserver.connection import (
     HEADER_SECONDS,
     IDLE_SECONDS,
     LINGER_SECONDS,
+    STALL_SECONDS,
     Connection,
     Connections,
+    Limits,
 )
 from deploy.modelserver.messages import Reply, Request, Response
 
@@ -34,6 +36,7 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.written = b""
         self.ended = ""
+        self.unread = 0
 
     def write(self, data: Any) -> None:
         self.written += data
@@ -43,6 +46,9 @@ class Wire(asyncio.Transport):
 
     def abort(self) -> None:
         self.ended = "aborted"
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread
 
     def can_write_eof(self) -> bool:
         return True
@@ -54,11 +60,13 @@ class Wire(asyncio.Transport):
 class Client:
     """A connection to a server that answers only when told to."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits | None = None, beside: "Client | None" = None) -> None:
         self.clock = Clock()
         self.waiting: list[tuple[Request, Reply]] = []
-        connections = Connections(self._answer_later, self.clock)  # type: ignore[arg-type]
-        self.connection: Connection = connections.make()
+        self.connections: Connections = (
+            beside.connections if beside else Connections(self._answer_later, self.clock, limits)  # type: ignore[arg-type]
+        )
+        self.connection: Connection = self.connections.make()
         self.wire = Wire()
         self.connection.connection_made(self.wire)
 
@@ -137,3 +145,60 @@ async def test_an_answer_after_the_client_has_gone_is_dropped(client: Client) ->
     client.waiting[0][1](Response(200, b"{}"))
 
     assert client.wire.written == b""
+
+
+async def test_a_client_that_does_not_read_its_answers_is_dropped(client: Client) -> None:
+    client.send(b"GET / HTTP/1.1\r\n\r\n" * 2)
+    client.waiting[0][1](Response(200, b"{}"))
+    client.wire.unread = 1000
+    client.connection.pause_writing()
+
+    client.after(1)
+    assert client.after(STALL_SECONDS - 1).wire.ended == ""
+    client.wire.unread = 900
+    client.after(1)
+    assert client.after(STALL_SECONDS - 1).wire.ended == ""
+    assert client.after(1).wire.ended == "aborted"
+
+
+async def test_a_client_that_reads_slowly_gets_its_next_answer(client: Client) -> None:
+    client.send(b"GET / HTTP/1.1\r\n\r\n" * 2)
+    client.waiting[0][1](Response(200, b"{}"))
+    client.wire.unread = 1000
+    client.connection.pause_writing()
+    client.after(1).after(STALL_SECONDS - 1)
+    client.wire.unread = 0
+    client.connection.resume_writing()
+
+    client.after(STALL_SECONDS + 1)
+
+    assert client.wire.ended == ""
+    assert len(client.waiting) == 2
+
+
+async def test_one_connection_too_many_lets_the_oldest_idle_one_go() -> None:
+    first = Client(Limits(connections=2))
+    first.send(HEAD)
+    second = Client(beside=first)
+
+    third = Client(beside=first)
+
+    assert [first.wire.ended, second.wire.ended, third.wire.ended] == ["", "aborted", ""]
+
+
+async def test_bodies_that_are_too_much_together_are_refused_until_others_are_done() -> None:
+    first = Client(Limits(body_bytes=150_000))
+    second = Client(beside=first)
+    first.send(HEAD + b" " * 100_000)
+    [(_, reply)] = first.waiting
+
+    second.send(HEAD + b" " * 60_000)
+
+    assert second.wire.written.startswith(b"HTTP/1.1 503 ")
+    assert b"Too many large requests arrive at once" in second.wire.written
+    reply(Response(200, b"{}"))
+    third = Client(beside=first)
+    third.send(HEAD + b" " * 100_000)
+    assert third.wire.written == b""
+    third.connection.connection_lost(None)
+    assert first.connections.body_bytes == 0
