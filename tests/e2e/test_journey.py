@@ -48,7 +48,6 @@ def test_a_folder_becomes_a_service_that_knows_a_seven(admin: Person, product: P
     admin.button("Deploy").click()
     expect(tab.get_by_text("Copy them now")).to_be_visible()
     admin.see_service("Healthy")
-    expect(tab.get_by_role("img", name="Image for")).to_be_visible()
     admin.button("JSON").click()
     tab.get_by_label("Request").fill((TWO_WORKERS / "score.json").read_text())
     admin.button("Score").click()
