@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import resource
 from collections import deque
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -11,6 +12,7 @@ from typing import Any, cast
 
 import httptools
 
+from .memory import memory_left
 from .messages import MAX_BODY, App, Request, Response
 
 log = logging.getLogger("modelserver")
@@ -26,6 +28,10 @@ IDLE_SECONDS = 300.0
 LINGER_SECONDS = 2.0
 STALL_SECONDS = 30.0
 
+MOST_FILES = 2**20
+RESERVED_FILES = 256
+BODY_SHARE = 0.25
+
 _REASONS = {status.value: status.phrase for status in HTTPStatus} | {499: "Client Closed Request"}
 _STATUS_LINES = {code: f"HTTP/1.1 {code} {text}\r\n".encode() for code, text in _REASONS.items()}
 
@@ -36,6 +42,15 @@ class Limits:
 
     connections: int = 1_000_000
     body_bytes: int = 2**40
+
+    @classmethod
+    def of_this_process(cls) -> "Limits":
+        """Open as many files as this process may, but for some, and fill a part of the memory."""
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        files = MOST_FILES if most == resource.RLIM_INFINITY else min(most, MOST_FILES)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
+        left = memory_left() or 0
+        return cls(max(64, files - RESERVED_FILES), max(2 * MAX_BODY, int(left * BODY_SHARE)))
 
 
 class Connections:

@@ -1,6 +1,9 @@
 """HTTP as clients speak it, well and badly."""
 
+import resource
 import socket
+from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import pytest
 
@@ -122,3 +125,45 @@ def test_a_client_that_closes_its_side_still_gets_the_answer(zoo: ModelServer) -
         connection.shutdown(socket.SHUT_WR)
 
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_ten_thousand_idle_connections_keep_nobody_from_being_answered(zoo: ModelServer) -> None:
+    wanted = 10_000
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < wanted + 500:
+        pytest.skip(f"this machine lets a process open {hard} files only")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted + 500), hard))
+    with ExitStack() as idle:
+        idle.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        for _ in range(wanted):
+            idle.enter_context(socket.create_connection(("127.0.0.1", zoo.port), timeout=30))
+
+        assert zoo.post("/v1/models/zoo:predict", BODY).status == 200
+        descriptors = len(list(Path(f"/proc/{zoo.process.pid}/fd").iterdir()))
+        assert descriptors > wanted
+    assert zoo.get("/v1/models/zoo").status == 200
+
+
+def test_clients_that_never_end_their_requests_keep_nobody_from_being_answered(
+    zoo: ModelServer,
+) -> None:
+    endless = POST + b"Content-Length: 60000000\r\n\r\n" + b" " * 10_000
+    with ExitStack() as slow:
+        for cut in range(200):
+            client = slow.enter_context(socket.create_connection(("127.0.0.1", zoo.port)))
+            client.sendall(endless[: 5 + 40 * cut])
+
+        assert zoo.post("/v1/models/zoo:predict", BODY).status == 200
+
+
+def test_a_client_that_does_not_read_its_answers_keeps_nobody_from_being_answered(
+    zoo: ModelServer,
+) -> None:
+    metadata = b"GET /v1/models/zoo/metadata HTTP/1.1\r\nHost: x\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", zoo.port)) as deaf:
+        deaf.setblocking(False)
+        with suppress(BlockingIOError):
+            while deaf.send(metadata * 100):
+                pass
+
+        assert zoo.post("/v1/models/zoo:predict", BODY).status == 200
