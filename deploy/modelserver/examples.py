@@ -53,20 +53,30 @@ def read_input(given: Any) -> list[bytes]:
     return examples
 
 
-def classify(signature: Signature, examples: Sequence[bytes]) -> list[Classes]:
+def classify(
+    signature: Signature, examples: Sequence[bytes], *, timeout_ms: int | None = None
+) -> list[Classes]:
     """Return labels and scores, one list for each serialized example."""
     check_classify(signature)
-    return _classes(_run(signature, examples), len(examples))
+    results = signature.run(as_tensors(examples), timeout_ms=timeout_ms)
+    return read_classes(results, len(examples))
 
 
-def regress(signature: Signature, examples: Sequence[bytes]) -> list[float]:
+def regress(
+    signature: Signature, examples: Sequence[bytes], *, timeout_ms: int | None = None
+) -> list[float]:
     """Return one value for each serialized example."""
     check_regress(signature)
-    return _values(_run(signature, examples), len(examples))
+    results = signature.run(as_tensors(examples), timeout_ms=timeout_ms)
+    return read_values(results, len(examples))
 
 
 def multi_inference(
-    signatures: Mapping[str, Signature], tasks: Iterable[Task], examples: Sequence[bytes]
+    signatures: Mapping[str, Signature],
+    tasks: Iterable[Task],
+    examples: Sequence[bytes],
+    *,
+    timeout_ms: int | None = None,
 ) -> list[list[Classes] | list[float]]:
     """Return what each task's signature makes of the same examples, in the order of the tasks."""
     chosen: dict[str, Task] = {}
@@ -93,12 +103,11 @@ def multi_inference(
                 Code.UNIMPLEMENTED, f"Unsupported signature method_name: {task.method}"
             )
         chosen[name] = task
-    if not examples:
-        raise invalid("Input is empty.")
-    return [
-        (classify if task.method == CLASSIFY_METHOD else regress)(signatures[name], examples)
-        for name, task in chosen.items()
-    ]
+    results: list[list[Classes] | list[float]] = []
+    for name, task in chosen.items():
+        infer = classify if task.method == CLASSIFY_METHOD else regress
+        results.append(infer(signatures[name], examples, timeout_ms=timeout_ms))
+    return results
 
 
 def check_classify(signature: Signature) -> None:
@@ -126,6 +135,15 @@ def check_regress(signature: Signature) -> None:
         )
 
 
+def as_tensors(examples: Sequence[bytes]) -> dict[str, Array]:
+    """Return what a signature that can classify or regress is fed."""
+    if not examples:
+        raise invalid("Input is empty.")
+    tensor = np.empty(len(examples), dtype=object)
+    tensor[:] = examples
+    return {_INPUTS: tensor}
+
+
 def _check_input(signature: Signature, kind: str, method: str) -> None:
     if signature.method not in ("", method):
         raise invalid(
@@ -145,15 +163,8 @@ def _shown(signature: Signature) -> str:
     return f"inputs {{{inputs}}} outputs {{{', '.join(signature.outputs)}}}"
 
 
-def _run(signature: Signature, examples: Sequence[bytes]) -> dict[str, Array]:
-    if not examples:
-        raise invalid("Input is empty.")
-    tensor = np.empty(len(examples), dtype=object)
-    tensor[:] = examples
-    return signature.run({_INPUTS: tensor})
-
-
-def _classes(results: Mapping[str, Array], count: int) -> list[Classes]:
+def read_classes(results: Mapping[str, Array], count: int) -> list[Classes]:
+    """Return the labels and scores in what such a signature computed."""
     classes, scores = results.get(_CLASSES), results.get(_SCORES)
     if classes is not None:
         _check_matrix(classes, _CLASSES, count, is_text=True)
@@ -188,7 +199,8 @@ def _check_matrix(array: Array, name: str, count: int, *, is_text: bool) -> None
         raise invalid(f"Expected {name} output batch size of {count}. Got: {array.shape[0]}")
 
 
-def _values(results: Mapping[str, Array], count: int) -> list[float]:
+def read_values(results: Mapping[str, Array], count: int) -> list[float]:
+    """Return the values in what such a signature computed."""
     array = results[_OUTPUTS]
     if array.ndim != 1 and not (array.ndim == 2 and array.shape[1] == 1):
         raise invalid(

@@ -2,11 +2,11 @@
 
 import logging
 import re
-import zlib
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from time import perf_counter
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -14,14 +14,15 @@ import orjson
 
 from .core import Core
 from .errors import Code, ServingError, invalid
-from .messages import CORS_HEADERS, MAX_BODY, Reply, Request, Response
-from .predict_request import Form, read_document, read_inputs
-from .predict_response import write_results
-from .signatures import Signature, find_signature
-from .tensors import Array
-from .versions import MAX_VERSION, Servable, Version
+from .inference import KINDS, Inference
+from .messages import CORS_HEADERS, Reply, Request, Response
+from .monitoring import CONTENT_TYPE, Metrics
+from .versions import MAX_VERSION, Version
 
 log = logging.getLogger("modelserver")
+
+Outcome = bytes | ServingError
+Finish = Callable[[Outcome], None]
 
 # Larger bodies take longer to parse than to hand to a thread.
 INLINE_BODY = 16 * 1024
@@ -78,12 +79,16 @@ class RestApi:
         core: Core,
         workers: Executor,
         call_soon_threadsafe: Callable[..., Any],
+        metrics: Metrics,
         *,
         allow_cors: bool = False,
+        metrics_path: str | None = None,
     ) -> None:
         self._core = core
         self._workers = workers
         self._call_soon = call_soon_threadsafe
+        self._metrics = metrics
+        self._metrics_path = metrics_path
         self._headers = CORS_HEADERS if allow_cors else b""
 
     def __call__(self, request: Request, reply: Reply) -> None:
@@ -97,24 +102,26 @@ class RestApi:
 
     def _answer(self, request: Request, reply: Reply) -> None:
         target = request.target
-        if target[:4].lower() != "/v1/":
+        if self._metrics_path is not None and target.partition("?")[0] == self._metrics_path:
+            reply(self._metrics_page(request.method))
+        elif target[:4].lower() != "/v1/":
             reply(self._outside(target.partition("?")[0]))
         elif request.method == "OPTIONS":
             known = request.origin.startswith(("http://", "https://"))
             reply(Response(200 if known else 400, b"", headers=self._headers))
         else:
             route = find_route(request.method, target)
-            if route.action == "predict":
-                self._predict(route, request, reply)
-            elif route.action == "status":
+            if route.action == "status":
                 reply(self._json(self._status(route)))
             elif route.action == "metadata":
                 reply(self._json(self._metadata(route)))
             else:
-                raise ServingError(
-                    Code.UNIMPLEMENTED,
-                    f"':{route.action}' is not supported yet by this server; use ':predict'",
-                )
+                self._infer(route, request, reply)
+
+    def _metrics_page(self, method: str) -> Response:
+        if method != "GET":
+            return Response(405, b"", CONTENT_TYPE, b"Allow: GET\r\n")
+        return Response(200, self._metrics.page(), CONTENT_TYPE)
 
     def _outside(self, path: str) -> Response:
         if path == "/healthz":
@@ -146,7 +153,8 @@ class RestApi:
             "metadata": {"signature_def": {"signature_def": servable.metadata}},
         }
 
-    def _predict(self, route: Route, request: Request, reply: Reply) -> None:
+    def _infer(self, route: Route, request: Request, reply: Reply) -> None:
+        arrived = perf_counter()
         # The body is read before the model is looked for: its errors come first.
         version: Version | None = None
         missing: ServingError | None = None
@@ -155,44 +163,64 @@ class RestApi:
             servable = version.hold()
         except ServingError as error:
             missing, servable = error, None
-        prediction = Prediction(request, servable, missing)
+        inference = KINDS[route.action](request, servable, missing)
 
-        def finish(response: Response) -> None:
+        def finish(outcome: Outcome) -> None:
             if version is not None:
                 version.release()
-            reply(response)
+            self._count(route, inference, outcome, arrived)
+            reply(self._response(outcome))
 
         if len(request.body) > INLINE_BODY or request.is_gzip:
-            self._workers.submit(self._in_thread, prediction, finish)
+            self._workers.submit(self._in_thread, inference, finish)
             return
         try:
-            signature = prediction.prepare()
-        except ServingError as error:
-            finish(self._error(error))
-            return
-        except BaseException:
-            if version is not None:
-                version.release()
-            raise
-        if signature.is_quick:
-            finish(self._outcome(prediction, in_place=True))
-        else:
-            self._workers.submit(self._in_thread, prediction, finish)
-
-    def _in_thread(self, prediction: "Prediction", finish: Reply) -> None:
-        self._call_soon(finish, self._outcome(prediction))
-
-    def _outcome(self, prediction: "Prediction", *, in_place: bool = False) -> Response:
-        try:
-            return Response(200, prediction.result(in_place=in_place), headers=self._headers)
-        except ServingError as error:
-            return self._error(error)
-        except MemoryError:
-            message = "Not enough memory for this request; send fewer values at a time"
-            return self._error(ServingError(Code.RESOURCE_EXHAUSTED, message))
+            signature = inference.prepare()
         except Exception as error:
-            log.exception("A prediction failed")
-            return self._error(ServingError(Code.INTERNAL, f"{type(error).__name__}: {error}"))
+            finish(_as_serving_error(error))
+            return
+        if signature.is_quick:
+            finish(_outcome(partial(inference.run, in_place=True)))
+        elif signature.is_batched:
+            self._in_batch(inference, finish)
+        else:
+            self._workers.submit(self._in_thread, inference, finish)
+
+    def _in_thread(self, inference: Inference, finish: Finish) -> None:
+        try:
+            is_batched = inference.prepare().is_batched
+        except Exception as error:
+            self._call_soon(finish, _as_serving_error(error))
+            return
+        if is_batched:
+            self._in_batch(inference, finish)
+        else:
+            self._call_soon(finish, _outcome(inference.run))
+
+    def _in_batch(self, inference: Inference, finish: Finish) -> None:
+        try:
+            inference.submit(lambda write: self._call_soon(finish, _outcome(write)))
+        except ServingError as error:
+            self._call_soon(finish, error)
+
+    def _count(self, route: Route, inference: Inference, outcome: Outcome, arrived: float) -> None:
+        # Names that no model has would make the page grow without end.
+        if route.name not in self._core.models:
+            return
+        metrics = self._metrics
+        if isinstance(outcome, ServingError):
+            metrics.requested(route.name, outcome.code.name)
+            return
+        metrics.requested(route.name, "OK")
+        metrics.took(route.name, route.action, "REST", perf_counter() - arrived)
+        metrics.ran(route.name, inference.api, inference.seconds)
+        if inference.example_count:
+            metrics.examples(route.name, inference.example_count)
+
+    def _response(self, outcome: Outcome) -> Response:
+        if isinstance(outcome, ServingError):
+            return self._error(outcome)
+        return Response(200, outcome, headers=self._headers)
 
     def _json(self, content: Any) -> Response:
         return Response(
@@ -203,71 +231,21 @@ class RestApi:
         return Response.of_error(error.http_status, error.message, headers=self._headers)
 
 
-class Prediction:
-    """One predict request, read in two steps so that each can run where it costs least."""
-
-    __slots__ = ("_form", "_missing", "_request", "_servable", "_signature", "_tensors")
-
-    def __init__(
-        self, request: Request, servable: Servable | None, missing: ServingError | None
-    ) -> None:
-        self._request = request
-        self._servable = servable
-        self._missing = missing
-        self._signature: Signature | None = None
-        self._form = Form.ROW
-        self._tensors: dict[str, Array] = {}
-
-    def prepare(self) -> Signature:
-        """Read the body into tensors."""
-        body = inflate(self._request.body) if self._request.is_gzip else self._request.body
-        document = read_document(body)
-        asked = document.signature_name
-        if self._servable is None:
-            raise self._missing or invalid("No model")
-        signature = find_signature(self._servable.signatures, asked)
-        self._form, self._tensors = read_inputs(document, signature.inputs)
-        self._signature = signature
-        return signature
-
-    def result(self, *, in_place: bool = False) -> bytes:
-        """Run the model and write its answer."""
-        signature = self._signature or self.prepare()
-        return write_results(signature.run(self._tensors, in_place=in_place), self._form)
+def _outcome(answer: Callable[[], bytes]) -> Outcome:
+    try:
+        return answer()
+    except Exception as error:
+        return _as_serving_error(error)
 
 
-def inflate(body: bytes) -> bytes:
-    """Return what a gzip body holds, but never more than a plain body might."""
-    pieces: list[bytes] = []
-    room = MAX_BODY
-    while body:
-        stream = zlib.decompressobj(wbits=31)
-        try:
-            piece = stream.decompress(body, room + 1)
-        except zlib.error as error:
-            raise invalid(f"The gzip body can't be inflated: {error}") from None
-        room -= len(piece)
-        if room < 0:
-            raise BodyTooLarge
-        if not stream.eof:
-            raise invalid("The gzip body ends too early")
-        pieces.append(piece)
-        body = stream.unused_data
-    return b"".join(pieces)
-
-
-class BodyTooLarge(ServingError):
-    """A body that inflates to more than the server takes."""
-
-    def __init__(self) -> None:
-        limit = MAX_BODY // 2**20
-        super().__init__(
-            Code.INVALID_ARGUMENT, f"The request body is larger than {limit} MiB when inflated"
-        )
-
-    @property
-    def http_status(self) -> int:
-        return 413
+def _as_serving_error(error: Exception) -> ServingError:
+    if isinstance(error, ServingError):
+        return error
+    if isinstance(error, MemoryError):
+        message = "Not enough memory for this request; send fewer values at a time"
+        return ServingError(Code.RESOURCE_EXHAUSTED, message)
+    log.error("An inference failed", exc_info=error)
+    return ServingError(Code.INTERNAL, f"{type(error).__name__}: {error}")
 
 
 def _decoded(part: str) -> str:

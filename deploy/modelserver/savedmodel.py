@@ -7,16 +7,19 @@ import gc
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from itertools import chain
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 
+from .batching import Batching, BatchQueue
 from .errors import Code, ServingError
 from .model_files import check_graph_file, check_memory, check_variables
+from .monitoring import Metrics
 from .signatures import BoundedCall, Call, Signature
 from .tensors import Array
 from .warmup import warm_up
@@ -31,12 +34,17 @@ class SessionOptions:
     """What the flags say about every session."""
 
     tags: tuple[str, ...] = ("serve",)
+    config: bytes = b""  # a ConfigProto, which the fields below go before
     intra_op_threads: int = 0
     inter_op_threads: int = 0
     gpu_memory_fraction: float = 0.0
+    bfloat16: bool = False
     run_timeout_ms: int = 0
     warm_up: bool = True
     check_methods: bool = False
+    warm_up_iterations: int = 1
+    batching: Batching | None = None
+    metrics: Metrics = field(default_factory=Metrics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +68,24 @@ def import_tensorflow() -> Any:
 
 def load(path: Path, options: SessionOptions) -> LoadedModel:
     """Load a version's directory; every failure is a ServingError that says what is wrong."""
+    started = perf_counter()
+    is_success = False
+    try:
+        loaded = _load(path, options)
+        is_success = True
+    finally:
+        options.metrics.loaded(path, perf_counter() - started, is_success=is_success)
+    return loaded
+
+
+def _load(path: Path, options: SessionOptions) -> LoadedModel:
     check_graph_file(path)
     tf = import_tensorflow()
     if not tf.config.list_physical_devices("GPU"):
         check_memory(path)
     graph = tf.Graph()
     session = tf.compat.v1.Session(graph=graph, config=_session_config(options))
+    queues: list[BatchQueue] = []
     try:
         with graph.as_default():
             meta_graph = tf.compat.v1.saved_model.loader.load(
@@ -77,14 +97,19 @@ def load(path: Path, options: SessionOptions) -> LoadedModel:
             name: _signature(session, name, definition, options, is_bounded=is_bounded)
             for name, definition in meta_graph.signature_def.items()
         }
+        signatures, queues = _batched(signatures, path, options)
         if options.warm_up:
-            warm_up(path, signatures)
+            warm_up(path, signatures, options.warm_up_iterations, options.metrics)
     except Exception as error:
+        for queue in queues:
+            queue.close()
         session.close()
         raise _load_error(tf, error, path) from error
     metadata = {name: _describe(item) for name, item in sorted(meta_graph.signature_def.items())}
 
     def close() -> None:
+        for queue in queues:
+            queue.close()
         session.close()
         gc.collect()
 
@@ -95,16 +120,47 @@ def load(path: Path, options: SessionOptions) -> LoadedModel:
     return LoadedModel(signatures, metadata, dict(meta_graph.signature_def), close)
 
 
-def _session_config(options: SessionOptions) -> Any:
-    from tensorflow.core.protobuf import config_pb2
+def _batched(
+    signatures: dict[str, Signature], path: Path, options: SessionOptions
+) -> tuple[dict[str, Signature], list[BatchQueue]]:
+    """Give each signature that can be batched a queue, where the flags and the version ask so."""
+    parameters = options.batching.parameters_for(path) if options.batching else None
+    if options.batching is None or parameters is None:
+        return signatures, []
+    made: dict[str, Signature] = {}
+    queues: list[BatchQueue] = []
+    for name, signature in signatures.items():
+        made[name] = signature
+        if signature.inputs:
+            queue = options.batching.queue(
+                parameters,
+                tuple(signature.inputs),
+                partial(_run_all, signature),
+                timeout_ms=options.run_timeout_ms,
+            )
+            queues.append(queue)
+            made[name] = replace(signature, queue=queue)
+    return made, queues
 
-    config = config_pb2.ConfigProto(
-        intra_op_parallelism_threads=options.intra_op_threads,
-        inter_op_parallelism_threads=options.inter_op_threads,
-        allow_soft_placement=True,
-    )
+
+def _run_all(signature: Signature, feeds: list[Array], timeout_ms: int | None) -> list[Array]:
+    return signature.call(feeds, signature.outputs, timeout_ms)
+
+
+def _session_config(options: SessionOptions) -> Any:
+    from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
+
+    config = config_pb2.ConfigProto(allow_soft_placement=True)
+    config.MergeFromString(options.config)
+    if options.intra_op_threads:
+        config.intra_op_parallelism_threads = options.intra_op_threads
+    if options.inter_op_threads:
+        config.inter_op_parallelism_threads = options.inter_op_threads
     if options.gpu_memory_fraction:
         config.gpu_options.per_process_gpu_memory_fraction = options.gpu_memory_fraction
+    if options.bfloat16:
+        rewriting = config.graph_options.rewrite_options
+        rewriting.auto_mixed_precision_onednn_bfloat16 = rewriter_config_pb2.RewriterConfig.ON
     return config
 
 

@@ -16,12 +16,16 @@ import numpy as np
 import uvloop
 
 from . import savedmodel
+from .batching import Batching
+from .batching_config import Parameters, read_parameters
 from .config_file import ModelConfig, read_config_file
-from .connection import Connections
+from .connection import Connections, Limits
 from .core import Core, all_loaded
 from .errors import ServingError
 from .flags import Flags
+from .monitoring import Metrics, MonitoringConfig, read_monitoring_config
 from .rest import RestApi
+from .textproto import read_text_file
 from .versions import Loading, Model, Polling
 
 log = logging.getLogger("modelserver")
@@ -61,6 +65,10 @@ def describe_versions() -> str:
 
 
 async def _serve(flags: Flags) -> int:
+    for name in flags.ignored:
+        log.warning("--%s has no effect in this server", name)
+    if flags.mixed_precision not in ("", "bfloat16"):
+        log.warning("--mixed_precision=%s is not known; bfloat16 is", flags.mixed_precision)
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -69,9 +77,11 @@ async def _serve(flags: Flags) -> int:
     workers = ThreadPoolExecutor(
         flags.rest_api_num_threads, "predict", initializer=_let_numbers_overflow
     )
+    metrics = Metrics()
+    monitoring = _monitoring(flags)
     core = Core(
         Loading(
-            partial(savedmodel.load, options=_session_options(flags)),
+            partial(savedmodel.load, options=_session_options(flags, metrics)),
             ThreadPoolExecutor(max(1, flags.num_load_threads), "load"),
             ThreadPoolExecutor(max(1, flags.num_unload_threads), "unload"),
         ),
@@ -83,11 +93,17 @@ async def _serve(flags: Flags) -> int:
         labels_early=flags.allow_version_labels_for_unavailable_models,
     )
     api = RestApi(
-        core, workers, loop.call_soon_threadsafe, allow_cors=flags.rest_api_enable_cors_support
+        core,
+        workers,
+        loop.call_soon_threadsafe,
+        metrics,
+        allow_cors=flags.rest_api_enable_cors_support,
+        metrics_path=monitoring.path if monitoring.is_enabled else None,
     )
-    connections = Connections(api, loop)
+    connections = Connections(api, loop, Limits.of_this_process())
     models = _configure(core, flags)
     server = await _listen(connections, flags)
+    grpc_server = await _listen_for_grpc(core, flags, metrics)
 
     background: list[asyncio.Task[Any]] = [
         asyncio.create_task(connections.keep_time()),
@@ -106,8 +122,10 @@ async def _serve(flags: Flags) -> int:
     log.info("Stopping: requests in flight are finished, new ones refused")
     if server is not None:
         server.close()
+    closing = [asyncio.ensure_future(grpc_server.stop(STOP_GRACE))] if grpc_server else []
     if not await connections.close(STOP_GRACE):
         log.warning("Requests that took longer than %.0f s were cut off", STOP_GRACE)
+    await asyncio.gather(*closing)
     return 0
 
 
@@ -142,6 +160,19 @@ async def _listen(connections: Connections, flags: Flags) -> asyncio.Server | No
     return server
 
 
+async def _listen_for_grpc(core: Core, flags: Flags, metrics: Metrics) -> Any:
+    """Open the gRPC port and socket, where there are to be any; return the server."""
+    if not (flags.port or flags.grpc_socket_path):
+        return None
+    await asyncio.to_thread(savedmodel.import_tensorflow)
+    from . import grpc_server
+
+    try:
+        return await grpc_server.start(core, flags, metrics, _let_numbers_overflow)
+    except ServingError as error:
+        raise StartError(f"{error.code.name}: {error.message}") from error
+
+
 async def _load_models(models: Sequence[Model]) -> None:
     """Fail the start when a model's first version can't be loaded."""
     try:
@@ -165,16 +196,56 @@ async def _follow_config(core: Core, flags: Flags) -> None:
             complaint = error.message
 
 
-def _session_options(flags: Flags) -> savedmodel.SessionOptions:
+def _monitoring(flags: Flags) -> MonitoringConfig:
+    if not flags.monitoring_config_file:
+        return MonitoringConfig()
+    try:
+        return read_monitoring_config(Path(flags.monitoring_config_file))
+    except ServingError as error:
+        raise StartError(f"{error.code.name}: {error.message}") from error
+
+
+def _batching(flags: Flags, metrics: Metrics) -> Batching | None:
+    if not flags.enable_batching:
+        return None
+    parameters = Parameters()
+    if flags.batching_parameters_file:
+        try:
+            parameters = read_parameters(Path(flags.batching_parameters_file))
+        except ServingError as error:
+            raise StartError(f"{error.code.name}: {error.message}") from error
+    return Batching(parameters, metrics, per_model=flags.enable_per_model_batching_parameters)
+
+
+def _session_options(flags: Flags, metrics: Metrics) -> savedmodel.SessionOptions:
     return savedmodel.SessionOptions(
         tags=tuple(tag for tag in flags.saved_model_tags.split(",") if tag),
         intra_op_threads=flags.intra_op_threads,
         inter_op_threads=flags.inter_op_threads,
+        config=_session_config(flags.tensorflow_session_config_file),
+        bfloat16=flags.mixed_precision == "bfloat16",
         gpu_memory_fraction=flags.per_process_gpu_memory_fraction,
         run_timeout_ms=flags.rest_api_timeout_in_ms,
         warm_up=flags.enable_model_warmup,
         check_methods=flags.enable_signature_method_name_check,
+        warm_up_iterations=max(1, flags.num_request_iterations_for_warmup),
+        batching=_batching(flags, metrics),
+        metrics=metrics,
     )
+
+
+def _session_config(file: str) -> bytes:
+    """Read a ConfigProto that is written as text."""
+    if not file:
+        return b""
+    savedmodel.import_tensorflow()
+    from tensorflow.core.protobuf import config_pb2
+
+    try:
+        config: bytes = read_text_file(Path(file), config_pb2.ConfigProto()).SerializeToString()
+    except ServingError as error:
+        raise StartError(f"{error.code.name}: {error.message}") from error
+    return config
 
 
 def _let_numbers_overflow() -> None:

@@ -6,7 +6,8 @@ from math import inf
 from time import perf_counter
 from typing import Protocol
 
-from .errors import invalid
+from .batching import BatchQueue
+from .errors import ServingError, invalid
 from .tensors import Array
 
 Call = Callable[[list[Array]], list[Array]]
@@ -57,7 +58,8 @@ class Pace:
 class Signature:
     """A named way to call a model: inputs and outputs by name, types as TensorFlow spells them.
 
-    `method` is the one that requests are held to; empty where any will do.
+    `method` is the one that requests are held to; empty where any will do. Where there is a
+    `queue`, runs wait in it for others to share a batch with.
     """
 
     name: str
@@ -66,12 +68,17 @@ class Signature:
     call: BoundedCall
     call_in_place: Call | None = None
     method: str = ""
+    queue: BatchQueue | None = None
     pace: Pace = field(default_factory=Pace, compare=False)
 
     @property
     def is_quick(self) -> bool:
         """Whether a run may hold up the event loop: it has been short, and can't but end."""
-        return self.call_in_place is not None and self.pace.quick
+        return self.call_in_place is not None and self.queue is None and self.pace.quick
+
+    @property
+    def is_batched(self) -> bool:
+        return self.queue is not None
 
     def run(
         self,
@@ -88,13 +95,33 @@ class Signature:
         """
         feeds = [tensors[name] for name in self.inputs]
         names = self.outputs if outputs is None else outputs
+        if self.queue is not None:
+            results = dict(zip(self.outputs, self.queue.run(feeds, timeout_ms), strict=True))
+            return {name: results[name] for name in names}
         started = perf_counter()
         if in_place and self.call_in_place and outputs is None:
-            results = self.call_in_place(feeds)
+            computed = self.call_in_place(feeds)
         else:
-            results = self.call(feeds, names, timeout_ms)
+            computed = self.call(feeds, names, timeout_ms)
         self.pace.record(perf_counter() - started)
-        return dict(zip(names, results, strict=True))
+        return dict(zip(names, computed, strict=True))
+
+    def submit(
+        self,
+        tensors: Mapping[str, Array],
+        done: Callable[[dict[str, Array] | ServingError], None],
+    ) -> None:
+        """Run in a batch without waiting for it; `done` is called on another thread."""
+        if self.queue is None:
+            raise RuntimeError(f"signature {self.name} is not batched")
+
+        def ran(outcome: list[Array] | ServingError) -> None:
+            if isinstance(outcome, ServingError):
+                done(outcome)
+            else:
+                done(dict(zip(self.outputs, outcome, strict=True)))
+
+        self.queue.submit([tensors[name] for name in self.inputs], ran)
 
 
 def find_signature(signatures: Mapping[str, Signature], asked: str) -> Signature:

@@ -22,6 +22,12 @@ _MESSAGES: dict[str, tuple[tuple[str, int, str], ...]] = {
         ("enable_large_batch_splitting", 8, "google.protobuf.BoolValue"),
         ("max_execution_batch_size", 9, "google.protobuf.Int64Value"),
     ),
+    "SSLConfig": (
+        ("server_key", 1, "string"),
+        ("server_cert", 2, "string"),
+        ("custom_ca", 3, "string"),
+        ("client_verify", 4, "bool"),
+    ),
     "PrometheusConfig": (("enable", 1, "bool"), ("path", 2, "string")),
     "MonitoringConfig": (("prometheus_config", 1, "PrometheusConfig"),),
 }

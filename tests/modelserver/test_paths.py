@@ -81,14 +81,6 @@ def test_special_names_and_numbers_have_their_own_errors(zoo: ModelServer) -> No
     assert zoo.get(f"/v1/models/zoo/versions/{longer}").status == 400
 
 
-def test_classify_and_regress_say_that_they_are_still_missing(zoo: ModelServer) -> None:
-    for method in ("classify", "regress"):
-        answer = zoo.post(f"/v1/models/zoo:{method}", {"examples": [{}]})
-
-        assert answer.status == 501
-        assert "not supported yet" in answer.error
-
-
 def test_paths_outside_v1_are_a_404(zoo: ModelServer) -> None:
     for path in ("/", "/v2/models/zoo", "/metrics", "/v1"):
         assert zoo.get(path).status == 404

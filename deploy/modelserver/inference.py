@@ -1,0 +1,170 @@
+"""One predict, classify or regress request of REST, in steps that each run where it costs least."""
+
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from time import perf_counter
+
+from . import examples
+from .classify import read_examples, write_classifications, write_regressions
+from .errors import Code, ServingError, invalid
+from .messages import MAX_BODY, Request
+from .predict_request import Document, Form, read_document, read_inputs
+from .predict_response import write_results
+from .signatures import Signature, find_signature
+from .tensors import Array
+from .versions import Servable
+
+Tensors = Mapping[str, Array]
+
+
+class Inference(ABC):
+    """A request that is read, run and answered.
+
+    A missing model is only complained about once the body is known to be in order.
+    """
+
+    api: str
+
+    def __init__(
+        self, request: Request, servable: Servable | None, missing: ServingError | None
+    ) -> None:
+        self.seconds = 0.0
+        self.example_count = 0
+        self._request = request
+        self._servable = servable
+        self._missing = missing
+        self._signature: Signature | None = None
+        self._tensors: Tensors = {}
+
+    def prepare(self) -> Signature:
+        """Read the body into tensors, once."""
+        if self._signature is None:
+            body = inflate(self._request.body) if self._request.is_gzip else self._request.body
+            self._signature, self._tensors = self._read(read_document(body))
+        return self._signature
+
+    def run(self, *, in_place: bool = False) -> bytes:
+        """Run the model on this thread and write its answer."""
+        signature = self.prepare()
+        started = perf_counter()
+        results = signature.run(self._tensors, in_place=in_place)
+        self.seconds = perf_counter() - started
+        return self._write(results)
+
+    def submit(self, done: Callable[[Callable[[], bytes]], None]) -> None:
+        """Have a batch take the request; `done` gets what writes the answer or raises."""
+        signature = self.prepare()
+        started = perf_counter()
+
+        def ran(results: Tensors | ServingError) -> None:
+            self.seconds = perf_counter() - started
+            done(lambda: self._answer(results))
+
+        signature.submit(self._tensors, ran)
+
+    def _answer(self, results: Tensors | ServingError) -> bytes:
+        if isinstance(results, ServingError):
+            raise results
+        return self._write(results)
+
+    def _signatures(self) -> Mapping[str, Signature]:
+        if self._servable is None:
+            raise self._missing or ServingError(Code.INTERNAL, "There is no model")
+        return self._servable.signatures
+
+    @abstractmethod
+    def _read(self, document: Document) -> tuple[Signature, Tensors]: ...
+
+    @abstractmethod
+    def _write(self, results: Tensors) -> bytes: ...
+
+
+class Prediction(Inference):
+    api = "Predict"
+    _form = Form.ROW
+
+    def _read(self, document: Document) -> tuple[Signature, Tensors]:
+        asked = document.signature_name
+        signature = find_signature(self._signatures(), asked)
+        self._form, tensors = read_inputs(document, signature.inputs)
+        return signature, tensors
+
+    def _write(self, results: Tensors) -> bytes:
+        return write_results(results, self._form)
+
+
+class _OfExamples(Inference):
+    """What classify and regress requests have in common."""
+
+    def _read(self, document: Document) -> tuple[Signature, Tensors]:
+        asked = document.signature_name
+        serialized = read_examples(document.members)
+        signature = examples.find_signature(self._signatures(), asked)
+        self._check(signature)
+        self.example_count = len(serialized)
+        return signature, examples.as_tensors(serialized)
+
+    @abstractmethod
+    def _check(self, signature: Signature) -> None: ...
+
+
+class Classification(_OfExamples):
+    api = "Classify"
+
+    def _check(self, signature: Signature) -> None:
+        examples.check_classify(signature)
+
+    def _write(self, results: Tensors) -> bytes:
+        return write_classifications(examples.read_classes(results, self.example_count))
+
+
+class Regression(_OfExamples):
+    api = "Regress"
+
+    def _check(self, signature: Signature) -> None:
+        examples.check_regress(signature)
+
+    def _write(self, results: Tensors) -> bytes:
+        return write_regressions(examples.read_values(results, self.example_count))
+
+
+KINDS: dict[str, type[Inference]] = {
+    "predict": Prediction,
+    "classify": Classification,
+    "regress": Regression,
+}
+
+
+def inflate(body: bytes) -> bytes:
+    """Return what a gzip body holds, but never more than a plain body might."""
+    pieces: list[bytes] = []
+    room = MAX_BODY
+    while body:
+        stream = zlib.decompressobj(wbits=31)
+        try:
+            piece = stream.decompress(body, room + 1)
+        except zlib.error as error:
+            raise invalid(f"The gzip body can't be inflated: {error}") from None
+        room -= len(piece)
+        if room < 0:
+            raise BodyTooLarge
+        if not stream.eof:
+            raise invalid("The gzip body ends too early")
+        pieces.append(piece)
+        body = stream.unused_data
+    return b"".join(pieces)
+
+
+class BodyTooLarge(ServingError):
+    """A body that inflates to more than the server takes."""
+
+    def __init__(self) -> None:
+        limit = MAX_BODY // 2**20
+        super().__init__(
+            Code.INVALID_ARGUMENT, f"The request body is larger than {limit} MiB when inflated"
+        )
+
+    @property
+    def http_status(self) -> int:
+        return 413
