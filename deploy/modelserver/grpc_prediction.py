@@ -1,0 +1,218 @@
+"""tensorflow.serving.PredictionService: what models answer."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from functools import partial
+from time import perf_counter
+from typing import Any, TypeVar
+
+import grpc
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    inference_pb2,
+    predict_pb2,
+    regression_pb2,
+)
+
+from . import examples
+from .core import Core
+from .errors import ServingError, invalid
+from .grpc_calls import Answer, as_serving_error, check_model_spec, parsed, unary
+from .grpc_inference import (
+    Inference,
+    Read,
+    fill_model_spec,
+    read_classification,
+    read_prediction,
+    read_regression,
+    write_classifications,
+    write_regressions,
+)
+from .monitoring import Metrics
+from .tensors import Array
+from .versions import Servable, Version
+
+# Larger requests take longer to read than to hand to a thread.
+INLINE_REQUEST = 16 * 1024
+
+T = TypeVar("T")
+
+
+class PredictionService:
+    """Answers on the event loop; runs that are not quick go to threads or into batches."""
+
+    def __init__(
+        self, core: Core, threads: Executor, metrics: Metrics, *, as_content: bool = False
+    ) -> None:
+        self._core = core
+        self._threads = threads
+        self._metrics = metrics
+        self._loop = asyncio.get_running_loop()
+        self._read_prediction = partial(read_prediction, as_content=as_content)
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        """Return the methods to register."""
+        infer = self._inferring
+        return grpc.method_handlers_generic_handler(
+            "tensorflow.serving.PredictionService",
+            {
+                "Predict": unary(infer(predict_pb2.PredictRequest, self._read_prediction)),
+                "Classify": unary(
+                    infer(classification_pb2.ClassificationRequest, read_classification)
+                ),
+                "Regress": unary(infer(regression_pb2.RegressionRequest, read_regression)),
+                "MultiInference": unary(self.multi_inference),
+                "GetModelMetadata": unary(self.get_model_metadata),
+            },
+        )
+
+    async def multi_inference(self, data: bytes, context: Any) -> bytes:
+        """Have several signatures of one model judge the same examples."""
+        request = parsed(inference_pb2.MultiInferenceRequest, data)
+        spec = request.tasks[0].model_spec if request.tasks else inference_pb2.ModelSpec()
+        version = self._find(spec)
+        servable = version.hold()
+        try:
+            return await self._in_thread(
+                version,
+                partial(self._infer_all, request, version, servable, _timeout_ms(context)),
+            )
+        finally:
+            version.release()
+
+    async def get_model_metadata(self, data: bytes, context: Any) -> bytes:
+        """Return the signatures of a model."""
+        request = parsed(get_model_metadata_pb2.GetModelMetadataRequest, data)
+        spec = check_model_spec(request)
+        if not request.metadata_field:
+            raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
+        for field in request.metadata_field:
+            if field != "signature_def":
+                raise invalid(f"Metadata field {field} is not supported")
+        version = self._find(spec)
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        for name, definition in version.loaded.definitions.items():
+            signatures.signature_def[name].CopyFrom(definition)
+        response = get_model_metadata_pb2.GetModelMetadataResponse()
+        response.model_spec.name = spec.name
+        response.model_spec.version.value = version.number
+        response.metadata["signature_def"].Pack(signatures)
+        return bytes(response.SerializeToString())
+
+    def _inferring(self, kind: Any, read: Read) -> Answer:
+        """Make the method for one kind of request, counted and timed."""
+
+        async def answer(data: bytes, context: Any) -> bytes:
+            arrived = perf_counter()
+            request = parsed(kind, data)
+            model = request.model_spec.name
+            try:
+                version = self._find(check_model_spec(request))
+                servable = version.hold()
+                try:
+                    prepare = partial(read, request, version, servable)
+                    inference, reply = await self._infer(version, prepare, len(data), context)
+                finally:
+                    version.release()
+            except Exception as error:
+                failure = as_serving_error(error)
+                self._metrics.requested(model, failure.code.name)
+                raise failure from error
+            self._metrics.requested(model, "OK")
+            self._metrics.took(model, inference.api, "GRPC", perf_counter() - arrived)
+            self._metrics.ran(model, inference.api, inference.seconds)
+            if inference.example_count:
+                self._metrics.examples(model, inference.example_count)
+            return reply
+
+        return answer
+
+    async def _infer(
+        self, version: Version, prepare: Callable[[], Inference], size: int, context: Any
+    ) -> tuple[Inference, bytes]:
+        """Read, run and write where that costs least."""
+        if size > INLINE_REQUEST:
+            return await self._in_thread(version, partial(_run, prepare, _timeout_ms(context)))
+        inference = prepare()
+        if inference.is_quick:
+            return inference, inference.run(in_place=True)
+        if inference.is_batched:
+            results = await self._in_batch(version, inference)
+            return inference, inference.write(results)
+        run = partial(inference.run, timeout_ms=_timeout_ms(context))
+        return inference, await self._in_thread(version, run)
+
+    async def _in_thread(self, version: Version, work: Callable[[], T]) -> T:
+        """Run on a thread; the version is held until that ends, whether it is waited for or not."""
+        version.hold()
+        future = self._threads.submit(work)
+        future.add_done_callback(lambda _: self._loop.call_soon_threadsafe(version.release))
+        return await asyncio.wrap_future(future)
+
+    async def _in_batch(self, version: Version, inference: Inference) -> dict[str, Array]:
+        """Wait for the batch that takes the tensors; the version is held as long."""
+        outcome: asyncio.Future[dict[str, Array]] = self._loop.create_future()
+
+        def settle(results: dict[str, Array] | ServingError) -> None:
+            version.release()
+            if outcome.cancelled():
+                return
+            if isinstance(results, ServingError):
+                outcome.set_exception(results)
+            else:
+                outcome.set_result(results)
+
+        version.hold()
+        try:
+            inference.submit(lambda results: self._loop.call_soon_threadsafe(settle, results))
+        except BaseException:
+            version.release()
+            raise
+        return await outcome
+
+    def _find(self, spec: Any) -> Version:
+        if not spec.name:
+            raise invalid("ModelSpec has no name specified.")
+        chosen = spec.WhichOneof("version_choice")
+        return self._core.find(
+            spec.name,
+            spec.version.value if chosen == "version" else None,
+            spec.version_label if chosen == "version_label" else None,
+        )
+
+    def _infer_all(
+        self, request: Any, version: Version, servable: Servable, timeout_ms: int
+    ) -> bytes:
+        tasks = [
+            examples.Task(task.model_spec.name, task.model_spec.signature_name, task.method_name)
+            for task in request.tasks
+        ]
+        serialized = examples.read_input(request.input)
+        results = examples.multi_inference(
+            servable.signatures, tasks, serialized, timeout_ms=timeout_ms
+        )
+        self._metrics.examples(tasks[0].model_name, len(serialized))
+        response = inference_pb2.MultiInferenceResponse()
+        for task, result in zip(tasks, results, strict=True):
+            written = response.results.add()
+            fill_model_spec(
+                written.model_spec, task.model_name, task.signature_name, version.number
+            )
+            if task.method == examples.CLASSIFY_METHOD:
+                write_classifications(result, written.classification_result)
+            else:
+                write_regressions(result, written.regression_result)
+        return bytes(response.SerializeToString())
+
+
+def _run(prepare: Callable[[], Inference], timeout_ms: int) -> tuple[Inference, bytes]:
+    inference = prepare()
+    return inference, inference.run(timeout_ms=timeout_ms)
+
+
+def _timeout_ms(context: Any) -> int:
+    """Return what is left of the client's deadline, 0 where it has none."""
+    seconds = context.time_remaining()
+    return 0 if seconds is None else max(1, int(seconds * 1000))

@@ -1,0 +1,89 @@
+"""The gRPC side of the server: its ports, and the services behind them.
+
+Imported only when gRPC is asked for, since the messages bring TensorFlow along.
+"""
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+
+from .core import Core
+from .errors import invalid
+from .flags import Flags
+from .grpc_health import health_handlers
+from .grpc_model_service import ModelService
+from .grpc_prediction import PredictionService
+from .monitoring import Metrics
+from .tls import server_credentials
+
+log = logging.getLogger("modelserver")
+
+_UNLIMITED = 2**31 - 1
+
+
+async def start(
+    core: Core, flags: Flags, metrics: Metrics, prepare_thread: Callable[[], None]
+) -> grpc.aio.Server:
+    """Listen where the flags say; a ServingError says why that can't be."""
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", _UNLIMITED),
+            ("grpc.max_send_message_length", _UNLIMITED),
+            ("grpc.so_reuseport", 0),
+            *channel_arguments(flags.grpc_channel_arguments),
+        ]
+    )
+    threads = ThreadPoolExecutor(flags.grpc_max_threads, "grpc", initializer=prepare_thread)
+    prediction = PredictionService(
+        core, threads, metrics, as_content=flags.enable_serialization_as_tensor_content
+    )
+    handlers = [prediction.handlers(), ModelService(core).handlers()]
+    if flags.enable_grpc_healthcheck_service:
+        handlers.append(health_handlers())
+    server.add_generic_rpc_handlers(tuple(handlers))
+
+    credentials = None
+    if flags.ssl_config_file:
+        credentials = server_credentials(Path(flags.ssl_config_file))
+    addresses = [f"{flags.host}:{flags.port}"] if flags.port else []
+    if flags.grpc_socket_path:
+        addresses.append(f"unix:{flags.grpc_socket_path}")
+    for address in addresses:
+        _listen(server, address, credentials)
+    await server.start()
+    for address in addresses:
+        log.info("Running gRPC ModelServer at %s ...", address)
+    return server
+
+
+def channel_arguments(text: str) -> list[tuple[str, str | int]]:
+    """Read `key=value,key=value`; values that are whole numbers are passed as such."""
+    arguments: list[tuple[str, str | int]] = []
+    for item in filter(None, text.split(",")):
+        key, equals, value = item.partition("=")
+        if not (key and equals):
+            raise invalid(f"--grpc_channel_arguments must be key=value,key=value; got: {item}")
+        try:
+            number = int(value)
+        except ValueError:
+            arguments.append((key, value))
+        else:
+            arguments.append((key, number if abs(number) < 2**31 else value))
+    return arguments
+
+
+def _listen(
+    server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None
+) -> None:
+    try:
+        if credentials is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        raise invalid(f"can't listen on {address} for gRPC: {error}") from error
+    if not port:
+        raise invalid(f"can't listen on {address} for gRPC")
