@@ -173,6 +173,7 @@ class Site:
         return others | {
             "TRAINYARD_HOME": str(self.home),
             "TRAINYARD_PORT": str(self.port),
+            "TRAINYARD_GRPC_PORT": "0",
             "TRAINYARD_ADMIN_PASSWORD": secrets.token_urlsafe(12),
             "DJANGO_SETTINGS_MODULE": "config.settings",
         }

@@ -14,7 +14,7 @@ from django.urls import get_resolver
 from config.launcher import Launcher
 from config.parts import close_all, parts_of, prepare_database, run_broker
 from config.processes import Part
-from config.startup import CannotStart, listen, lock
+from config.startup import CannotStart, check_grpc_port, listen, lock
 from config.terminal import Terminal
 
 WRONG_SETTING = 2
@@ -32,6 +32,7 @@ def main() -> int:
     try:
         held = lock(home)
         listeners = [listen(settings.TRAINYARD_BIND, settings.TRAINYARD_PORT)]
+        check_grpc_port(settings.TRAINYARD_BIND, settings.TRAINYARD_GRPC_PORT)
     except CannotStart as error:
         print(error, file=sys.stderr)
         return 1

@@ -13,10 +13,11 @@ from django.core.management import call_command
 
 from config.launch import WRONG_SETTING
 from config.parts import prepare_database, run_web
-from config.startup import CannotStart, listen
+from config.startup import CannotStart, check_grpc_port, listen
 
 
 def _run_web() -> None:
+    check_grpc_port(settings.TRAINYARD_BIND, settings.TRAINYARD_GRPC_PORT)
     run_web(listen(settings.TRAINYARD_BIND, settings.TRAINYARD_PORT))
 
 

@@ -74,12 +74,17 @@ def run_web(listener: socket, *for_containers: socket) -> None:
     from deploy.gateway import close_gateway
 
     class Server(uvicorn.Server):
+        grpc: Any = None
+
         async def startup(self, sockets: list[socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started:
+                self.grpc = await _listen_for_grpc()
                 print(f"Trainyard is up at {settings.TRAINYARD_URL}")
 
         async def shutdown(self, sockets: list[socket] | None = None) -> None:
+            if self.grpc is not None:
+                await self.grpc.stop(WEB_PATIENCE_SECONDS)
             await super().shutdown(sockets)
             await close_gateway()
 
@@ -99,6 +104,15 @@ def run_web(listener: socket, *for_containers: socket) -> None:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
     Server(config).run(sockets=[listener, *for_containers])
+
+
+async def _listen_for_grpc() -> Any:
+    """Give the server of the gateway's gRPC, if one is wanted."""
+    if not settings.TRAINYARD_GRPC_PORT:
+        return None
+    from deploy.grpc_gateway import listen
+
+    return await listen(settings.TRAINYARD_BIND, settings.TRAINYARD_GRPC_PORT)
 
 
 def _allow_many_connections() -> None:

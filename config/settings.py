@@ -14,6 +14,10 @@ DEBUG = environment.flag("DEBUG")
 
 TRAINYARD_HOME = environment.writable_folder("TRAINYARD_HOME", BASE_DIR / "var")
 TRAINYARD_PORT = environment.number("TRAINYARD_PORT", 8000, low=1, high=65535)
+# Where clients of TensorFlow Serving's gRPC reach services; 0 answers none.
+TRAINYARD_GRPC_PORT = environment.number(
+    "TRAINYARD_GRPC_PORT", min(TRAINYARD_PORT + 500, 65535), low=0, high=65535
+)
 TRAINYARD_URL = environment.origin("TRAINYARD_URL", f"http://127.0.0.1:{TRAINYARD_PORT}")
 # Where workers and the supervisor reach the web themselves, if not where others do.
 TRAINYARD_OWN_URL = environment.origin("TRAINYARD_OWN_URL", TRAINYARD_URL)

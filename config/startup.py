@@ -32,8 +32,8 @@ def lock(home: Path) -> FileIO:
     return file
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Take the port; an instance that was killed a moment ago may need one to let it go."""
+def listen(host: str, port: int, setting: str = "TRAINYARD_PORT") -> socket.socket:
+    """Take the port of a setting; an instance that was killed may need a moment to let it go."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     deadline = time.monotonic() + PORT_PATIENCE_SECONDS
     while True:
@@ -43,18 +43,24 @@ def listen(host: str, port: int) -> socket.socket:
             if error.errno == errno.EADDRINUSE and time.monotonic() < deadline:
                 time.sleep(0.1)
                 continue
-            raise CannotStart(_why_not(host, port, error)) from error
+            raise CannotStart(_why_not(host, port, setting, error)) from error
 
 
-def _why_not(host: str, port: int, error: OSError) -> str:
+def _why_not(host: str, port: int, setting: str, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return (
             f"Port {port} of {host} is taken by another program:"
-            " stop it, or set TRAINYARD_PORT to another port."
+            f" stop it, or set {setting} to another port."
         )
     if error.errno == errno.EACCES:
-        return f"Port {port} needs more rights than you have: set TRAINYARD_PORT to one above 1023."
+        return f"Port {port} needs more rights than you have: set {setting} to one above 1023."
     return (
         f"Cannot listen on {host} port {port}: {error.strerror}. Set TRAINYARD_BIND to an address"
         " of this machine."
     )
+
+
+def check_grpc_port(host: str, port: int) -> None:
+    """Raise CannotStart where the web could not listen for gRPC; 0 asks for nothing."""
+    if port:
+        listen(host, port, "TRAINYARD_GRPC_PORT").close()

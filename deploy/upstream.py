@@ -5,6 +5,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 from urllib.parse import quote
 
 import httptools
@@ -29,6 +30,15 @@ LEFT_OUT_SECONDS = 1.0
 MOST_IDLE = 64
 IDLE_SECONDS = 20.0
 HELD_BYTES = 1024 * 1024
+CHANNEL_OPTIONS = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.enable_retries", 0),
+    ("grpc.enable_http_proxy", 0),
+)
+_closing: set[asyncio.Future[Any]] = set()
 
 
 class Refused(Exception):
@@ -169,6 +179,18 @@ class Upstream:
         self.left_out_until = 0.0
         self.used_at = time.monotonic()
         self._idle: deque[Connection] = deque()
+        self._channel: Any = None
+
+    def grpc_channel(self) -> Any:
+        """Give the channel to its gRPC address, which connects by itself."""
+        if self._channel is None:
+            import grpc.aio
+
+            self._channel = grpc.aio.insecure_channel(self.address.grpc, options=CHANNEL_OPTIONS)
+        return self._channel
+
+    def note_use(self) -> None:
+        self.used_at = time.monotonic()
 
     def idle_connection(self) -> Connection | None:
         """Give a connection that was used before, if one is free."""
@@ -208,6 +230,10 @@ class Upstream:
     def close(self) -> None:
         while self._idle:
             self._idle.pop().close()
+        if self._channel is not None:
+            closing = asyncio.ensure_future(self._channel.close())
+            _closing.add(closing)
+            closing.add_done_callback(_closing.discard)
 
 
 class Pool:

@@ -8,7 +8,14 @@ from pathlib import Path
 SESSION_HOME = Path(tempfile.mkdtemp(prefix="trainyard-tests-"))
 OWNER = os.getpid()
 os.environ["TRAINYARD_HOME"] = str(SESSION_HOME)
-for name in ("REDIS_URL", "TRAINYARD_URL", "TRAINYARD_PORT", "ALLOWED_HOSTS", "DEBUG"):
+for name in (
+    "REDIS_URL",
+    "TRAINYARD_URL",
+    "TRAINYARD_PORT",
+    "TRAINYARD_GRPC_PORT",
+    "ALLOWED_HOSTS",
+    "DEBUG",
+):
     os.environ.pop(name, None)
 
 from config.settings import *  # noqa: E402, F403

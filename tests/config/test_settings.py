@@ -40,6 +40,7 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     [
         ("TRAINYARD_PORT", "eighty", "is not a whole number from 1 to 65535"),
         ("TRAINYARD_PORT", "70000", "is not a whole number from 1 to 65535"),
+        ("TRAINYARD_GRPC_PORT", "-1", "is not a whole number from 0 to 65535"),
         ("TRAINYARD_URL", "trainyard.example", "is not an address of the form http://HOST:PORT"),
         ("TRAINYARD_URL", "http://host/path", "is not an address of the form http://HOST:PORT"),
         ("TRAINYARD_CA_BUNDLE", "/no/such/file", "is not a file that can be read"),

@@ -38,6 +38,7 @@ def start(tmp_path: Path, port: int, product_database: dict[str, str]) -> Iterat
         variables = {
             "TRAINYARD_HOME": str(tmp_path / "yard"),
             "TRAINYARD_PORT": str(port),
+            "TRAINYARD_GRPC_PORT": "0",
             **product_database,
             **environment,
         }
@@ -188,6 +189,17 @@ def test_a_taken_port_is_named(start: Start, port: int) -> None:
     assert launched.said == (
         f"Port {port} of 127.0.0.1 is taken by another program:"
         " stop it, or set TRAINYARD_PORT to another port.\n"
+    )
+
+
+def test_a_taken_port_of_grpc_is_named(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        number = taken.getsockname()[1]
+        launched = start(TRAINYARD_GRPC_PORT=str(number))
+        assert launched.wait_for_end() == 1
+    assert launched.said == (
+        f"Port {number} of 127.0.0.1 is taken by another program:"
+        " stop it, or set TRAINYARD_GRPC_PORT to another port.\n"
     )
 
 

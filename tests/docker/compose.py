@@ -36,6 +36,7 @@ class Composed:
             "DOCKER_BUILDKIT": "0",  # not every engine that tests find has the other builder
             "BASE_IMAGE": BUILD_BASE,
             "TRAINYARD_PORT": str(self.port),
+            "TRAINYARD_GRPC_PORT": str(free_port()),
             "TRAINYARD_ADMIN_PASSWORD": PASSWORD,
             "TRAINYARD_ENGINE_SOCKET": str(engine.socket),
             "TRAINYARD_ENGINE_GROUP": str(engine.socket.stat().st_gid),

@@ -49,6 +49,7 @@ class Product:
         self._environment = {
             "TRAINYARD_HOME": str(self.home),
             "TRAINYARD_PORT": str(free_port()),
+            "TRAINYARD_GRPC_PORT": "0",
             "TRAINYARD_ADMIN_PASSWORD": PASSWORD,
             **self._database.variables,
             **(variables or {}),

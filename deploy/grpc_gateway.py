@@ -1,0 +1,227 @@
+"""The gateway's gRPC: calls of TensorFlow Serving's clients, passed to replicas as bytes.
+
+Nothing is parsed: a key in the metadata names the service, and the method is a path. Imported only
+by who listens, as importing grpc takes its time.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import grpc
+import grpc.aio
+from django.conf import settings
+
+from deploy.access import Entry, unauthorized
+from deploy.credentials import Credentials, credentials_of
+from deploy.errors import GatewayError
+from deploy.gateway import Gateway, gateway, no_answer
+from deploy.request_log import Kept
+from deploy.routes import Name, Served
+from deploy.traffic import Label
+from deploy.upstream import Upstream
+
+Metadata = Sequence[tuple[str, str | bytes]]
+Behaviour = Callable[[bytes, Any], Awaitable[bytes]]
+
+ANSWER_SECONDS = 60.0
+MOST_CALLS = 1000
+SERVICE_KEY = "trainyard-service"
+PREDICTION = "/tensorflow.serving.PredictionService/"
+SCORING = {PREDICTION + name for name in ("Predict", "Classify", "Regress", "MultiInference")}
+READING = {PREDICTION + "GetModelMetadata", "/tensorflow.serving.ModelService/GetModelStatus"}
+NOT_PASSED_ON = {"authorization", "content-type", "cookie", SERVICE_KEY, "te", "user-agent"}
+STATUS_DETAILS = "grpc-status-details-bin"
+NO_CONNECTION = "failed to connect"
+
+CODES = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
+    404: grpc.StatusCode.NOT_FOUND,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    501: grpc.StatusCode.UNIMPLEMENTED,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+# As HTTP has it, for the books: what is 500 or more is the server's fault.
+STATUSES = {code: status for status, code in CODES.items()} | {
+    grpc.StatusCode.OK: 200,
+    grpc.StatusCode.OUT_OF_RANGE: 400,
+    grpc.StatusCode.FAILED_PRECONDITION: 400,
+    grpc.StatusCode.ALREADY_EXISTS: 409,
+    grpc.StatusCode.ABORTED: 409,
+    grpc.StatusCode.CANCELLED: 499,
+}
+SERVER_ERROR = 500
+
+
+class PassedOn(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
+    """Takes the calls that TensorFlow Serving answers, but for those that change a server."""
+
+    def service(self, details: grpc.HandlerCallDetails) -> Any:
+        if details.method in SCORING | READING:
+            return grpc.unary_unary_rpc_method_handler(_passing(details.method))
+        return None
+
+
+async def listen(host: str, port: int) -> grpc.aio.Server:
+    """Answer gRPC on a port; raises OSError where it cannot be had."""
+    server = grpc.aio.server(
+        maximum_concurrent_rpcs=MOST_CALLS,
+        options=[
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_receive_message_length", settings.TRAINYARD_SCORE_MAX_BYTES),
+            ("grpc.max_send_message_length", -1),
+        ],
+    )
+    server.add_generic_rpc_handlers((PassedOn(),))
+    try:
+        server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    except RuntimeError as error:
+        raise OSError(str(error)) from error
+    await server.start()
+    return server
+
+
+def _passing(method: str) -> Behaviour:
+    async def behave(request: bytes, context: Any) -> bytes:
+        try:
+            return await _answer(gateway(), method, request, context)
+        except GatewayError as error:
+            trailing = tuple(
+                (name.decode(), value.decode())
+                for name, value in error.headers.items()
+                if name == b"retry-after"
+            )
+            code = CODES.get(error.status, grpc.StatusCode.INTERNAL)
+            await context.abort(code, str(error), trailing)
+            raise
+
+    return behave
+
+
+async def _answer(ours: Gateway, method: str, request: bytes, context: Any) -> bytes:
+    ours.books.open()
+    metadata: Metadata = context.invocation_metadata() or ()
+    headers = [(name.encode(), _bytes(value)) for name, value in metadata]
+    # A cookie is a page's, and pages do not speak gRPC.
+    credentials = Credentials(credentials_of(headers).secret)
+    name = await _name_of(ours, credentials, dict(headers).get(SERVICE_KEY.encode(), b""))
+    entry = await ours.enter(name, credentials, scores=method in SCORING)
+    ours.take_place(entry)
+    try:
+        chosen = ours.choose(entry, headers)
+        return await _noted(ours, entry, chosen, method, request, context)
+    finally:
+        ours.give_place(entry)
+
+
+async def _name_of(ours: Gateway, credentials: Credentials, said: bytes) -> Name:
+    """Give the service that a call is for: the metadata say so, or the key is of it."""
+    team, slash, service = said.decode(errors="replace").partition("/")
+    if slash:
+        return Name(team, service)
+    if said:
+        raise GatewayError(400, f"Write the metadata {SERVICE_KEY} as TEAM/NAME")
+    name = await ours.access.name_of_key(credentials.secret) if credentials.secret else None
+    if name is None:
+        raise unauthorized(
+            "Send the metadata authorization: Bearer KEY with a key of the service; with an API"
+            f" token, or none, name the service too: {SERVICE_KEY}: TEAM/NAME"
+        )
+    return name
+
+
+async def _noted(
+    ours: Gateway, entry: Entry, chosen: Served, method: str, request: bytes, context: Any
+) -> bytes:
+    """Pass a call to a revision and note how it went."""
+    tally = ours.books.tallies.of(chosen.pk, Label(*entry.name, chosen.number))
+    began = tally.begin()
+    code, answer = grpc.StatusCode.UNAVAILABLE, b""
+    try:
+        answer = await _try_replicas(ours, chosen, method, request, context)
+        code = grpc.StatusCode.OK
+        return answer
+    except grpc.aio.AioRpcError as error:
+        code = error.code()
+        await context.abort(code, error.details() or "", _passed_on(error.trailing_metadata()))
+        raise
+    except asyncio.CancelledError:
+        remaining = context.time_remaining()
+        is_late = remaining is not None and remaining <= 0
+        code = grpc.StatusCode.DEADLINE_EXCEEDED if is_late else grpc.StatusCode.CANCELLED
+        raise
+    finally:
+        status = STATUSES.get(code, 500)
+        took = tally.end(began, code.name, is_error=status >= SERVER_ERROR)
+        if ours.books.request_log.wants(entry.route.request_log):
+            ours.books.request_log.keep(
+                Kept(
+                    entry.route.service_id,
+                    chosen.pk,
+                    entry.caller,
+                    status,
+                    took,
+                    f"(gRPC {method}, {len(request):,} bytes)".encode(),
+                    f"(gRPC {code.name}, {len(answer):,} bytes)".encode(),
+                )
+            )
+
+
+async def _try_replicas(
+    ours: Gateway, chosen: Served, method: str, request: bytes, context: Any
+) -> bytes:
+    addresses = [address for address in chosen.replicas if address.grpc]
+    if not addresses:
+        raise GatewayError(501, "The replicas of this service do not answer gRPC: use REST")
+    may_repeat = True
+    for upstream in ours.pool.in_order(addresses):
+        upstream.in_flight += 1
+        try:
+            return await _ask(upstream, method, request, context)
+        except grpc.aio.AioRpcError as error:
+            if error.code() != grpc.StatusCode.UNAVAILABLE:
+                raise
+            upstream.leave_out()
+            if NO_CONNECTION in (error.details() or ""):
+                continue
+            # A call that ends the replica it comes to must not end them all.
+            if not may_repeat:
+                break
+            may_repeat = False
+        finally:
+            upstream.in_flight -= 1
+            upstream.note_use()
+    raise no_answer()
+
+
+async def _ask(upstream: Upstream, method: str, request: bytes, context: Any) -> bytes:
+    """Call a replica with the time that the client leaves, and hand back what it says beside."""
+    remaining = context.time_remaining()
+    call = upstream.grpc_channel().unary_unary(method)(
+        request,
+        timeout=ANSWER_SECONDS if remaining is None else min(remaining, ANSWER_SECONDS),
+        metadata=_passed_on(context.invocation_metadata()),
+    )
+    answer: bytes = await call
+    initial = _passed_on(await call.initial_metadata())
+    if initial:
+        await context.send_initial_metadata(initial)
+    context.set_trailing_metadata(_passed_on(await call.trailing_metadata()))
+    return answer
+
+
+def _passed_on(metadata: Metadata | None) -> Metadata:
+    """Leave out what is between two neighbours only, and who asks."""
+    return tuple(
+        (name, value)
+        for name, value in metadata or ()
+        if name not in NOT_PASSED_ON and (not name.startswith("grpc-") or name == STATUS_DETAILS)
+    )
+
+
+def _bytes(value: str | bytes) -> bytes:
+    return value if isinstance(value, bytes) else value.encode()
