@@ -1,12 +1,12 @@
 """What a version's files tell about it before TensorFlow takes them into memory."""
 
 from pathlib import Path
-from typing import Any
 
 from .errors import Code, ServingError
 from .memory import gibibytes, memory_left
 
 LARGEST_MESSAGE = 2**31 - 1
+GRAPH = "saved_model.pb"
 VARIABLES = Path("variables")
 INDEX = VARIABLES / "variables.index"
 VARIABLE_OPS = ("VarHandleOp", "Variable", "VariableV2")
@@ -14,7 +14,7 @@ VARIABLE_OPS = ("VarHandleOp", "Variable", "VariableV2")
 
 def check_graph_file(path: Path) -> None:
     """Refuse a directory without a graph that can be read."""
-    files = [path / name for name in ("saved_model.pb", "saved_model.pbtxt")]
+    files = [path / name for name in (GRAPH, "saved_model.pbtxt")]
     sizes = [file.stat().st_size for file in files if file.is_file()]
     if not sizes:
         raise ServingError(
@@ -43,14 +43,27 @@ def check_memory(path: Path, left: int | None = None) -> None:
         )
 
 
-def check_variables(path: Path, meta_graph: Any) -> None:
-    """Refuse a graph whose variables were left behind; TensorFlow itself would leave them empty."""
-    if (path / INDEX).is_file() or not meta_graph.saver_def.restore_op_name:
+def check_variables(path: Path) -> None:
+    """Refuse a graph whose variables were left behind."""
+    if (path / INDEX).is_file():
         return
-    names = sorted(node.name for node in meta_graph.graph_def.node if node.op in VARIABLE_OPS)
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    try:
+        saved_model = saved_model_pb2.SavedModel.FromString((path / GRAPH).read_bytes())
+    except (OSError, DecodeError):
+        return  # A graph in text, or one that TensorFlow will say more about.
+    names = sorted(
+        node.name
+        for meta_graph in saved_model.meta_graphs
+        if meta_graph.saver_def.restore_op_name
+        for node in meta_graph.graph_def.node
+        if node.op in VARIABLE_OPS
+    )
     if names:
         raise ServingError(
             Code.NOT_FOUND,
-            f"Could not load the SavedModel at {path}: its graph has {len(names)} variables"
-            f" ({names[0]}), but {INDEX} is missing. Copy the whole directory",
+            f"Could not load the SavedModel at {path}: its graph has variables ({names[0]}), but"
+            f" {INDEX} is missing. Copy the whole directory",
         )

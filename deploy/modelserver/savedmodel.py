@@ -83,6 +83,7 @@ def _load(path: Path, options: SessionOptions) -> LoadedModel:
     tf = import_tensorflow()
     if not tf.config.list_physical_devices("GPU"):
         check_memory(path)
+    check_variables(path)
     graph = tf.Graph()
     session = tf.compat.v1.Session(graph=graph, config=_session_config(options))
     queues: list[BatchQueue] = []
@@ -91,7 +92,6 @@ def _load(path: Path, options: SessionOptions) -> LoadedModel:
             meta_graph = tf.compat.v1.saved_model.loader.load(
                 session, list(options.tags), os.fspath(path)
             )
-        check_variables(path, meta_graph)
         is_bounded = _is_bounded(meta_graph.graph_def)
         signatures = {
             name: _signature(session, name, definition, options, is_bounded=is_bounded)

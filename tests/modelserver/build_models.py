@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
 
@@ -104,6 +105,23 @@ def echo(dtype: tf.DType) -> tf.types.experimental.ConcreteFunction:
     return reshaped
 
 
+class Bare(tf.Module):  # type: ignore[misc]  # TensorFlow has no types where checks run
+    """A model with nothing to call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = tf.Variable(1.0)
+
+
+def break_graph(version: Path) -> None:
+    """Have the graph use an operation that doesn't exist."""
+    file = version / "saved_model.pb"
+    saved_model = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    graph = saved_model.meta_graphs[0].graph_def
+    graph.node.add(name="odd", op="NoSuchOperation")
+    file.write_bytes(saved_model.SerializeToString())
+
+
 def add_warm_up(version: Path, input_name: str) -> None:
     """Write two recorded predict requests, as a client's log would hold them."""
     extra = version / "assets.extra"
@@ -125,6 +143,10 @@ def build(folder: Path) -> None:
         line = Line(0.5, 2.0)
         tf.saved_model.save(line, str(folder / name / "1"), signatures=line.predict)
         add_warm_up(folder / name / "1", input_name)
+    tf.saved_model.save(Bare(), str(folder / "bare" / "1"))
+    line = Line(0.5, 2.0)
+    tf.saved_model.save(line, str(folder / "odd" / "1"), signatures=line.predict)
+    break_graph(folder / "odd" / "1")
     zoo = Zoo()
     signatures = {
         "serving_default": zoo.double,

@@ -194,3 +194,26 @@ def test_a_followed_file_adds_moves_and_removes_models_while_the_server_answers(
     assert followed.answer("line/labels/canary") == 400
     assert server.get("/v1/models/zoo/metadata").status == 404
     assert server.get("/readyz").status == 200
+
+
+def test_a_session_is_made_as_its_file_says_and_flags_in_vain_are_named(
+    start_server: StartServer, saved_models: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "session.config"
+    file.write_text("intra_op_parallelism_threads: many")
+    flags = (
+        f"--tensorflow_session_config_file={file}",
+        "--model_name=line",
+        f"--model_base_path={saved_models / 'line'}",
+        "--mixed_precision=bfloat16",
+        "--platform_config_file=/some/file",
+    )
+    refused = start_server(*flags)
+    assert refused.wait_for_exit() == 255
+    assert "Error: INVALID_ARGUMENT: Invalid protobuf file: '" in refused.log_text()
+
+    file.write_text('intra_op_parallelism_threads: 1, device_count { key: "CPU" value: 1 }')
+    server = start_server(*flags).wait_until_ready()
+
+    assert server.post("/v1/models/line:predict", {"instances": [2]}).json == {"predictions": [4.0]}
+    assert "--platform_config_file has no effect in this server" in server.log_text()
