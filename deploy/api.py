@@ -9,9 +9,9 @@ from django.core.exceptions import RequestDataTooBig
 from django.http import HttpResponse, JsonResponse
 from ninja import Router, Schema, Status
 
-from deploy import selectors, services
-from deploy.configuration import Wish, read_change, read_deployment
-from deploy.models import KeySlot, Replica, Revision, Service, ServiceKey
+from deploy import selectors, services, steering
+from deploy.configuration import Wish, read_change, read_deployment, read_revision
+from deploy.models import KeySlot, Replica, ReplicaState, Revision, Service, ServiceKey
 from models.models import ModelVersion
 from models.selectors import version_named
 from workspace.errors import FieldError, Invalid, NotFound, TooLarge
@@ -31,13 +31,66 @@ RESOURCES = {
         "gpu": {"type": "integer"},
     },
 }
-CHANGEABLE = {
+DEPLOYABLE = {
     "model": {
         "type": "string",
         "description": "NAME:VERSION, NAME:STAGE, NAME@ALIAS, or NAME for its newest version.",
     },
     "resources": RESOURCES,
     "replicas": {"type": "integer", "minimum": 1},
+    "autoscale": {
+        "type": "object",
+        "nullable": True,
+        "description": "Replicas by requests in flight; null leaves their number to people.",
+        "properties": {
+            "min_replicas": {"type": "integer", "default": 1},
+            "max_replicas": {"type": "integer", "default": 10},
+            "target_utilization": {"type": "integer", "default": 70},
+            "requests_per_replica": {"type": "integer", "default": 1},
+            "cool_down_seconds": {"type": "integer", "default": 300},
+            "idle_seconds": {
+                "type": "integer",
+                "nullable": True,
+                "description": "After so long without a request there are no replicas.",
+            },
+        },
+    },
+    "rollback": {
+        "type": "object",
+        "nullable": True,
+        "description": "When the newest revision is taken back, by the last minute's requests.",
+        "properties": {
+            "error_rate": {"type": "number", "minimum": 0, "maximum": 1},
+            "p95_ms": {"type": "number"},
+            "min_requests": {"type": "integer", "default": 20},
+        },
+    },
+    "sticky_by": {
+        "type": "string",
+        "description": 'What names a caller that stays with a revision: "key", or a header.',
+    },
+    "golden_request": {
+        "type": "object",
+        "nullable": True,
+        "description": "What every replica has to answer well before it is sent requests.",
+    },
+}
+CHANGEABLE = DEPLOYABLE | {
+    "weight": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 99,
+        "description": "With model or resources: the percentage that the new revision takes.",
+    },
+    "traffic": {
+        "type": "object",
+        "nullable": True,
+        "additionalProperties": {"type": "integer"},
+        "description": "Percentages by revision, of 100 in all; null gives all to the newest.",
+    },
+    "shadow": {
+        "description": "The revision that gets copies of requests, true for a new one, or null.",
+    },
 }
 
 
@@ -65,6 +118,10 @@ class RevisionOut(Schema):
     framework_version: str
     resources: dict[str, Any]
     replicas: int
+    ready: int
+    weight: int | None
+    is_shadow: bool
+    proven_at: datetime | None
     notice: str
     failure: str
     created_at: datetime
@@ -80,6 +137,10 @@ class RevisionOut(Schema):
     @staticmethod
     def resolve_replicas(revision: Revision) -> int:
         return revision.replica_count
+
+    @staticmethod
+    def resolve_ready(revision: Revision) -> int:
+        return revision.replicas.filter(state=ReplicaState.READY).count()
 
 
 class KeyOut(Schema):
@@ -126,6 +187,10 @@ class ServiceOut(Schema):
 
 
 class ServiceDetail(ServiceOut):
+    autoscale: dict[str, Any]
+    rollback: dict[str, Any]
+    sticky_by: str
+    golden_request: dict[str, Any] | None
     revisions: list[RevisionOut]
     replicas: list[ReplicaOut]
     keys: list[KeyOut]
@@ -159,7 +224,7 @@ class NewKey(Schema):
     response={201: Deployed},
     summary="Deploy a model version as a service",
     openapi_extra=_json_body(
-        CHANGEABLE | {"name": {"type": "string"}, "target": {"type": "string"}}, "name", "model"
+        DEPLOYABLE | {"name": {"type": "string"}, "target": {"type": "string"}}, "name", "model"
     ),
 )
 def deploy(request: ApiRequest, slug: str) -> HttpResponse:
@@ -175,6 +240,7 @@ def deploy(request: ApiRequest, slug: str) -> HttpResponse:
         target=_named("target", lambda: target_for(team, wish.target or DEFAULT_TARGET)),
         resources=wish.resources,
         replicas=wish.replicas or 1,
+        terms=wish.terms,
     )
     shown = ServiceDetail.from_orm(selectors.service_of(team, wish.name)).dict()
     secrets = {slot.value: key for slot, key in made.keys.items()}
@@ -194,20 +260,30 @@ def show_service(request: ApiRequest, slug: str, name: str) -> Service:
 @router.patch(
     "teams/{slug}/services/{name}",
     response=ServiceDetail,
-    summary="Change a service's model, resources or number of replicas",
+    summary="Change what a service runs, how much of it, and who gets which revision",
     openapi_extra=_json_body(CHANGEABLE),
 )
 def change_service(request: ApiRequest, slug: str, name: str) -> Service:
     service = _writable(request, slug, name)
     wish = read_change(_body(request))
-    services.update(
-        service=service,
-        by=request.auth,
-        version=_version(service.team, wish),
-        resources=wish.resources,
-        replicas=wish.replicas,
+    steering.change(
+        service=service, by=request.auth, wish=wish, version=_version(service.team, wish)
     )
     return selectors.service_of(service.team, name)
+
+
+@router.post(
+    "teams/{slug}/services/{name}/rollback",
+    response={202: ServiceDetail},
+    summary="Serve again what an earlier revision did",
+    openapi_extra=_json_body({"revision": {"type": "integer", "minimum": 1}}),
+)
+def roll_back(request: ApiRequest, slug: str, name: str) -> Status[Service]:
+    """Without a revision: the newest earlier one that served, with another model or resources."""
+    service = _writable(request, slug, name)
+    number = read_revision(_body(request, default={}))
+    steering.roll_back(service=service, by=request.auth, number=number)
+    return Status(202, selectors.service_of(service.team, name))
 
 
 @router.delete("teams/{slug}/services/{name}", response={204: None}, summary="Delete a service")

@@ -4,8 +4,9 @@ from typing import Any
 
 from django import forms
 
-from deploy.configuration import MOST_REPLICAS, Resources
+from deploy.configuration import Resources
 from deploy.models import NAME_RULE, Revision
+from deploy.terms import MOST_REPLICAS
 from models.models import ModelVersion
 from workspace.forms import Form
 from workspace.models import ComputeTarget

@@ -2,10 +2,11 @@
 
 A deployment is a rollout: the newest revision starts beside the one that serves, and takes over
 once it is proven, which means that all of its replicas passed the golden request at the same time.
-If it fails, the newest one before it that is proven goes on.
+If it fails, the newest one before it that is proven goes on. Revisions with a weight share the
+requests instead; one with a weight of 0 is stopped, though it may be the newest.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -53,17 +54,19 @@ def plan(revisions: Sequence[Standing], *, now: datetime, is_watched: bool = Fal
     """Say which of a service's revisions, the newest first, are to have replicas."""
     shadows = tuple(one for one in revisions if one.is_shadow)
     others = [one for one in revisions if not one.is_shadow] or list(revisions)
-    target, split = others[0], tuple(one for one in others if one.weight is not None)
-    if target.weight is not None:
-        return Plan(target, split, (*split, *shadows))
+    target, split = others[0], tuple(one for one in others if one.weight)
+    if target.weight is not None and split:
+        return Plan(split[0], split, (*split, *_staying(split, others), *shadows))
     if target.is_good:
-        earlier = () if not is_watched or _is_settled(target, now) else _before(target, others)
-        running = (target, *earlier, *shadows)
-        return Plan(target, (target,), running, ends_split=bool(split))
+        asked = (target,)
+        is_young = target.proven_at is not None and now - target.proven_at <= WATCH
+        earlier = _before(target, others) if is_watched and is_young else _staying(asked, others)
+        ends_split = any(one.weight is not None for one in others)
+        return Plan(target, asked, (target, *earlier, *shadows), ends_split=ends_split)
     earlier = split or _before(target, others)
     may_go = target.has_failed and any(one.is_full for one in earlier)
-    staying = () if may_go else (target,)
-    return Plan(target, (target,), (*staying, *earlier, *shadows))
+    mine = () if may_go else (target,)
+    return Plan(target, (target,), (*mine, *earlier, *shadows))
 
 
 def _before(target: Standing, others: Sequence[Standing]) -> tuple[Standing, ...]:
@@ -71,8 +74,11 @@ def _before(target: Standing, others: Sequence[Standing]) -> tuple[Standing, ...
     return next(((one,) for one in others if one.number < target.number and one.is_good), ())
 
 
-def _is_settled(target: Standing, now: datetime) -> bool:
-    return target.proven_at is not None and now - target.proven_at > WATCH
+def _staying(asked: Sequence[Standing], others: Sequence[Standing]) -> tuple[Standing, ...]:
+    """Give those that answer now and are to no longer, until what is asked for is there."""
+    if all(one.is_full or one.has_failed for one in asked):
+        return ()
+    return tuple(one for one in others if one not in asked and one.is_good and one.ready)
 
 
 def shares(ready: Sequence[Standing]) -> dict[int, int]:
@@ -92,3 +98,14 @@ def shares(ready: Sequence[Standing]) -> dict[int, int]:
         return {good[0].pk: ALL}
     split = {one.pk: one.weight for one in good if one.weight}
     return split or {good[0].pk: ALL}
+
+
+def scaled(weights: Mapping[int, int], total: int) -> dict[int, int]:
+    """Give whole percentages in the proportion of some weights, which sum to a total."""
+    whole = sum(weights.values())
+    exact = {key: weight * total / whole for key, weight in weights.items()}
+    floors = {key: int(share) for key, share in exact.items()}
+    by_rest = sorted(exact, key=lambda key: floors[key] - exact[key])
+    for key in by_rest[: total - sum(floors.values())]:
+        floors[key] += 1
+    return floors

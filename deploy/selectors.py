@@ -40,7 +40,9 @@ def revisions_of(service: Service) -> QuerySet[Revision]:
 
 
 def current_revision(service: Service) -> Revision:
-    revision = revisions_of(service).first()
+    """Give what people asked a service for last: its newest revision that is to be asked."""
+    revisions = revisions_of(service)
+    revision = revisions.filter(is_shadow=False).exclude(weight=0).first() or revisions.first()
     if revision is None:
         raise NotFound(f"Service {service} has no revision.")
     return revision

@@ -1,7 +1,9 @@
 """The verbs of serving. The supervisor brings about what is written here."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
@@ -9,6 +11,8 @@ from django.utils import timezone
 
 from deploy.configuration import Resources, curated_version, default_resources
 from deploy.models import KeySlot, Revision, Service, ServiceKey, ServiceState
+from deploy.revisions import plan_of_service
+from deploy.rollout import ALL, scaled
 from deploy.routes import forget_route
 from deploy.selectors import current_revision
 from models.models import ModelVersion
@@ -40,8 +44,9 @@ def deploy(
     target: ComputeTarget,
     resources: Resources | None = None,
     replicas: int = 1,
+    terms: Mapping[str, Any] | None = None,
 ) -> Deployment:
-    """Make a service that serves a model version."""
+    """Make a service that serves a model version; `terms` are fields as terms.read_terms gives."""
     curated_version(version)
     wanted = resources or default_resources(version)
     _check_target(target, team, by, wanted, replicas)
@@ -51,9 +56,14 @@ def deploy(
     try:
         with transaction.atomic():
             service = Service.objects.create(
-                team=team, name=name, target=target, created_by=by, state_reason="Waiting to start."
+                team=team,
+                name=name,
+                target=target,
+                created_by=by,
+                state_reason="Waiting to start.",
+                **(terms or {}),
             )
-            _add_revision(service, by, version, wanted, replicas)
+            add_revision(service, by, version, wanted, replicas)
             keys = {slot: _replace_key(service, slot) for slot in KeySlot}
             announce(service, by, "service.deploy", model=str(version), replicas=replicas)
     except IntegrityError:
@@ -68,30 +78,44 @@ def update(
     version: ModelVersion | None = None,
     resources: Resources | None = None,
     replicas: int | None = None,
+    weight: int | None = None,
+    is_shadow: bool = False,
 ) -> None:
     """Change what a service serves or how much of it there is.
 
-    Another model version or other resources make a new revision, which takes over once it is ready;
-    a number of replicas alone changes the current one.
+    Another model version or other resources make a new revision, which takes over once it is
+    proven: or a percentage of the requests, or copies of them as a shadow. A number of replicas
+    alone changes the current revision.
     """
     current = current_revision(service)
     next_version = version or current.model_version
     next_resources = resources or Resources(**current.resources)
-    count = replicas or current.replica_count
+    count = replicas or max(current.replica_count, 1)
     curated_version(next_version)
     _check_target(service.target, service.team, by, next_resources, count)
+    if service.autoscale and replicas not in (None, current.replica_count):
+        words = "The number of replicas follows the requests; change autoscale, or turn it off."
+        raise Invalid.of(FieldError("replicas", words))
+    is_beside = weight is not None or is_shadow
     with transaction.atomic():
         is_same = (
             next_version.pk == current.model_version_id
             and next_resources.to_json() == current.resources
         )
-        if is_same:
+        if is_same and not is_beside:
+            count = replicas or current.replica_count
             Revision.objects.filter(pk=current.pk).update(
                 replica_count=count, quick_deaths=0, retry_at=None, failure=""
             )
         else:
-            _add_revision(service, by, next_version, next_resources, count)
-        announce(service, by, "service.update", model=str(next_version), replicas=count)
+            if weight is not None:
+                _make_room(service, weight)
+            made = add_revision(service, by, next_version, next_resources, count)
+            Revision.objects.filter(pk=made.pk).update(weight=weight, is_shadow=is_shadow)
+            if is_shadow:
+                service.revisions.exclude(pk=made.pk).update(is_shadow=False)
+        said = {"weight": weight, "is_shadow": is_shadow} if is_beside else {}
+        announce(service, by, "service.update", model=str(next_version), replicas=count, **said)
 
 
 @transaction.atomic
@@ -133,7 +157,7 @@ def regenerate_key(*, service: Service, by: User | None, slot: KeySlot) -> str:
     return secret
 
 
-def _add_revision(
+def add_revision(
     service: Service, by: User | None, version: ModelVersion, resources: Resources, replicas: int
 ) -> Revision:
     # Locked, so that two who update at once get numbers one after the other.
@@ -150,6 +174,18 @@ def _add_revision(
         replica_count=replicas,
         created_by=by,
     )
+
+
+def _make_room(service: Service, weight: int) -> None:
+    """Have the revisions that serve now share what a new one leaves them."""
+    plan = plan_of_service(service)
+    serving = [one for one in plan.asked if one.is_good]
+    if not serving:
+        words = "No revision serves yet that could take the rest: leave out the weight."
+        raise Invalid.of(FieldError("weight", words))
+    left = scaled({one.pk: one.weight or ALL for one in serving}, ALL - weight)
+    for pk, share in left.items():
+        Revision.objects.filter(pk=pk).update(weight=share)
 
 
 def _replace_key(service: Service, slot: KeySlot) -> str:
