@@ -6,7 +6,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
@@ -16,12 +18,14 @@ from pytest_django import Settings
 
 from deploy.configuration import Resources
 from deploy.environments import serving_spec
-from deploy.models import KeySlot, Service, ServiceState
+from deploy.models import KeySlot, Replica, ReplicaState, Service, ServiceState
 from deploy.reconciler import ServiceReconciler
 from deploy.services import Deployment, deploy
 from models.models import ModelVersion
 from models.registration import Registration
 from models.services import register_from_archive
+from tests.deploy.front import Front
+from tests.deploy.replicas import Behaviour, replica
 from tests.factories import make_target
 from tests.models.saved_models import as_zip, model_files
 from workspace.compute.registry import backend_for
@@ -78,6 +82,32 @@ def web(transactional_db: None, settings: Settings) -> Iterator[str]:
         yield address
         server.should_exit = True
         thread.join(WAIT_SECONDS)
+
+
+@pytest.fixture
+def front(web: str, team: Team, bob: User, target: ComputeTarget, register: RegisterModel) -> Any:
+    version = register()
+    with ExitStack() as stack:
+
+        def make(*behaviours: Behaviour | str) -> Front:
+            made = deploy(team=team, by=bob, name="digits", version=version, target=target)
+            service = made.service
+            fakes = []
+            for number, behaviour in enumerate(behaviours):
+                address = behaviour if isinstance(behaviour, str) else ""
+                if not isinstance(behaviour, str):
+                    fakes.append(stack.enter_context(replica(behaviour)))
+                    address = fakes[-1].address
+                Replica.objects.create(
+                    revision=service.revisions.get(),
+                    number=number,
+                    address=address,
+                    state=ReplicaState.READY,
+                )
+            Service.objects.update(state=ServiceState.HEALTHY, state_reason="")
+            return Front(web, service, made.keys[KeySlot.PRIMARY], fakes)
+
+        yield make
 
 
 class Stage:

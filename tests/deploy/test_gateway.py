@@ -3,110 +3,30 @@
 import gzip
 import http.client
 import json
-import socket
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
-from dataclasses import dataclass
-from email.message import Message
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from django.contrib.auth.models import User
 from pytest_django import Settings
 
-from deploy.models import KeySlot, Replica, ReplicaState, Service, ServiceState
+from deploy.models import KeySlot, Service, ServiceState
 from deploy.services import delete, deploy
 from models.models import ModelVersion
 from tests.deploy.conftest import RegisterModel
-from tests.deploy.replicas import Behaviour, FakeReplica, answers, replica, sends, waits
+from tests.deploy.front import SCORE, SERVE, MakeFront, closed_port
+from tests.deploy.replicas import answers, sends, waits
 from tests.factories import make_team, make_token
 from workspace.models import ApiToken, ComputeTarget, Membership, Scope, Team
 from workspace.services import revoke_token
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-SCORE = "/api/v1/teams/default/services/digits/score"
-SERVE = "/serve/default/digits/v1/models/digits"
-
-
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    headers: Message
-    body: bytes
-
-
-class Front:
-    """The gateway before a service with some replicas, and a caller of it."""
-
-    def __init__(self, web: str, service: Service, key: str, fakes: list[FakeReplica]) -> None:
-        self.web = web
-        self.service = service
-        self.key = key
-        self.fakes = fakes
-
-    def call(
-        self,
-        body: Any = b"{}",
-        *,
-        method: str = "POST",
-        path: str = SCORE,
-        secret: str | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> Answer:
-        key = self.key if secret is None else secret
-        bearer = {"Authorization": f"Bearer {key}"} if key else {}
-        connection = http.client.HTTPConnection(urlsplit(self.web).netloc, timeout=30)
-        with closing(connection):
-            connection.request(method, path, body, bearer | (headers or {}))
-            with connection.getresponse() as answer:
-                return Answer(answer.status, answer.headers, answer.read())
-
-    def ask(self, body: Any = b"{}", **options: Any) -> tuple[int, Any]:
-        answer = self.call(body, **options)
-        return answer.status, json.loads(answer.body)
-
-
-MakeFront = Callable[..., Front]
-
 
 @pytest.fixture
 def version(register: RegisterModel) -> ModelVersion:
     return register()
-
-
-@pytest.fixture
-def front(web: str, team: Team, bob: User, target: ComputeTarget, version: ModelVersion) -> Any:
-    with ExitStack() as stack:
-
-        def make(*behaviours: Behaviour | str) -> Front:
-            made = deploy(team=team, by=bob, name="digits", version=version, target=target)
-            service = made.service
-            fakes = []
-            for number, behaviour in enumerate(behaviours):
-                address = behaviour if isinstance(behaviour, str) else ""
-                if not isinstance(behaviour, str):
-                    fakes.append(stack.enter_context(replica(behaviour)))
-                    address = fakes[-1].address
-                Replica.objects.create(
-                    revision=service.revisions.get(),
-                    number=number,
-                    address=address,
-                    state=ReplicaState.READY,
-                )
-            Service.objects.update(state=ServiceState.HEALTHY, state_reason="")
-            return Front(web, service, made.keys[KeySlot.PRIMARY], fakes)
-
-        yield make
-
-
-def closed_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 # What passes
