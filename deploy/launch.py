@@ -70,7 +70,7 @@ def create_replica(revision: Revision, environment: Environment) -> Replica:
             index=number,
             address=rest,
             node=place.node,
-            launch=_launch(revision, resources, rest),
+            launch=_launch(revision, resources, rest, grpc),
             cpus=resources.cpu,
             memory_bytes=resources.memory_bytes,
             gpus=list(place.gpus),
@@ -85,10 +85,11 @@ def create_replica(revision: Revision, environment: Environment) -> Replica:
         )
 
 
-def _launch(revision: Revision, resources: Resources, rest: str) -> dict[str, Any]:
+def _launch(revision: Revision, resources: Resources, rest: str, grpc: str) -> dict[str, Any]:
     host, _, port = rest.rpartition(":")
     flags = [
         f"--rest_api_port={port}",
+        f"--port={grpc.rpartition(':')[2]}",
         f"--model_name={revision.model_version.model.name}",
         "--max_num_load_retries=0",
         "--file_system_poll_wait_seconds=0",
