@@ -5,7 +5,6 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -16,16 +15,14 @@ import numpy as np
 import uvloop
 
 from . import savedmodel
-from .batching import Batching
-from .batching_config import Parameters, read_parameters
 from .config_file import ModelConfig, read_config_file
 from .connection import Connections, Limits
 from .core import Core, all_loaded
 from .errors import ServingError
 from .flags import Flags
-from .monitoring import Metrics, MonitoringConfig, read_monitoring_config
+from .monitoring import Metrics
+from .options import monitoring_config, session_options
 from .rest import RestApi
-from .textproto import read_text_file
 from .versions import Loading, Model, Polling
 
 log = logging.getLogger("modelserver")
@@ -51,7 +48,9 @@ def serve(flags: Flags) -> int:
         return uvloop.run(_serve(flags))
     except StartError as error:
         log.error("Failed to start server. Error: %s", error)
-        return EXIT_REFUSED
+    except ServingError as error:
+        log.error("Failed to start server. Error: %s: %s", error.code.name, error.message)
+    return EXIT_REFUSED
 
 
 def describe_versions() -> str:
@@ -78,10 +77,10 @@ async def _serve(flags: Flags) -> int:
         flags.rest_api_num_threads, "predict", initializer=_let_numbers_overflow
     )
     metrics = Metrics()
-    monitoring = _monitoring(flags)
+    monitoring = monitoring_config(flags)
     core = Core(
         Loading(
-            partial(savedmodel.load, options=_session_options(flags, metrics)),
+            partial(savedmodel.load, options=session_options(flags, metrics)),
             ThreadPoolExecutor(max(1, flags.num_load_threads), "load"),
             ThreadPoolExecutor(max(1, flags.num_unload_threads), "unload"),
         ),
@@ -108,7 +107,7 @@ async def _serve(flags: Flags) -> int:
     background: list[asyncio.Task[Any]] = [
         asyncio.create_task(connections.keep_time()),
         asyncio.create_task(core.watch()),
-        asyncio.create_task(_load_models(models)),
+        asyncio.create_task(all_loaded(models)),
         asyncio.create_task(_follow_config(core, flags)),
     ]
     stopped = asyncio.create_task(stop.wait())
@@ -131,12 +130,9 @@ async def _serve(flags: Flags) -> int:
 
 def _configure(core: Core, flags: Flags) -> list[Model]:
     """Tell the core which models the flags ask for."""
-    try:
-        if flags.model_config_file:
-            return core.apply(read_config_file(Path(flags.model_config_file)))
-        return core.adopt([ModelConfig(flags.model_name, flags.base_path)])
-    except ServingError as error:
-        raise StartError(f"{error.code.name}: {error.message}") from error
+    if flags.model_config_file:
+        return core.apply(read_config_file(Path(flags.model_config_file)))
+    return core.adopt([ModelConfig(flags.model_name, flags.base_path)])
 
 
 async def _listen(connections: Connections, flags: Flags) -> asyncio.Server | None:
@@ -167,18 +163,7 @@ async def _listen_for_grpc(core: Core, flags: Flags, metrics: Metrics) -> Any:
     await asyncio.to_thread(savedmodel.import_tensorflow)
     from . import grpc_server
 
-    try:
-        return await grpc_server.start(core, flags, metrics, _let_numbers_overflow)
-    except ServingError as error:
-        raise StartError(f"{error.code.name}: {error.message}") from error
-
-
-async def _load_models(models: Sequence[Model]) -> None:
-    """Fail the start when a model's first version can't be loaded."""
-    try:
-        await all_loaded(models)
-    except ServingError as error:
-        raise StartError(f"{error.code.name}: {error.message}") from error
+    return await grpc_server.start(core, flags, metrics, _let_numbers_overflow)
 
 
 async def _follow_config(core: Core, flags: Flags) -> None:
@@ -194,58 +179,6 @@ async def _follow_config(core: Core, flags: Flags) -> None:
             if error.message != complaint:
                 log.error("The configuration file is ignored: %s", error.message)
             complaint = error.message
-
-
-def _monitoring(flags: Flags) -> MonitoringConfig:
-    if not flags.monitoring_config_file:
-        return MonitoringConfig()
-    try:
-        return read_monitoring_config(Path(flags.monitoring_config_file))
-    except ServingError as error:
-        raise StartError(f"{error.code.name}: {error.message}") from error
-
-
-def _batching(flags: Flags, metrics: Metrics) -> Batching | None:
-    if not flags.enable_batching:
-        return None
-    parameters = Parameters()
-    if flags.batching_parameters_file:
-        try:
-            parameters = read_parameters(Path(flags.batching_parameters_file))
-        except ServingError as error:
-            raise StartError(f"{error.code.name}: {error.message}") from error
-    return Batching(parameters, metrics, per_model=flags.enable_per_model_batching_parameters)
-
-
-def _session_options(flags: Flags, metrics: Metrics) -> savedmodel.SessionOptions:
-    return savedmodel.SessionOptions(
-        tags=tuple(tag for tag in flags.saved_model_tags.split(",") if tag),
-        intra_op_threads=flags.intra_op_threads,
-        inter_op_threads=flags.inter_op_threads,
-        config=_session_config(flags.tensorflow_session_config_file),
-        bfloat16=flags.mixed_precision == "bfloat16",
-        gpu_memory_fraction=flags.per_process_gpu_memory_fraction,
-        run_timeout_ms=flags.rest_api_timeout_in_ms,
-        warm_up=flags.enable_model_warmup,
-        check_methods=flags.enable_signature_method_name_check,
-        warm_up_iterations=max(1, flags.num_request_iterations_for_warmup),
-        batching=_batching(flags, metrics),
-        metrics=metrics,
-    )
-
-
-def _session_config(file: str) -> bytes:
-    """Read a ConfigProto that is written as text."""
-    if not file:
-        return b""
-    savedmodel.import_tensorflow()
-    from tensorflow.core.protobuf import config_pb2
-
-    try:
-        config: bytes = read_text_file(Path(file), config_pb2.ConfigProto()).SerializeToString()
-    except ServingError as error:
-        raise StartError(f"{error.code.name}: {error.message}") from error
-    return config
 
 
 def _let_numbers_overflow() -> None:
