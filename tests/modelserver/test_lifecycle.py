@@ -252,13 +252,16 @@ def test_a_run_longer_than_the_timeout_is_a_504(
     assert server.post("/v1/models/zoo:predict", {"instances": [[1, 2]]}).status == 200
 
 
-def test_the_server_never_imports_django(tensorflow_python: Path, tmp_path: Path) -> None:
+def test_the_server_never_imports_django_and_starts_without_tensorflow(
+    tensorflow_python: Path, tmp_path: Path
+) -> None:
     (tmp_path / "django.py").write_text("raise RuntimeError('Django was imported')")
     modules = sorted(path.stem for path in (ROOT / "deploy" / "modelserver").glob("[a-z]*.py"))
-    code = "; ".join(f"import deploy.modelserver.{name}" for name in modules)
+    start = "import deploy.modelserver.server, sys; print('tensorflow' in sys.modules)"
+    rest = "; ".join(f"import deploy.modelserver.{name}" for name in modules)
 
     done = subprocess.run(
-        [str(tensorflow_python), "-c", f"{code}; import sys; print('tensorflow' in sys.modules)"],
+        [str(tensorflow_python), "-c", f"{start}; {rest}"],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(tmp_path)},
         capture_output=True,
