@@ -20,6 +20,7 @@ from deploy.models import Replica, ReplicaState, Revision, Service, ServiceState
 from deploy.replicas import ReplicaKeeper
 from deploy.revisions import plan_of_service, prove
 from deploy.selectors import living_replicas, revisions_of
+from deploy.watching import scale, take_back
 from runs.events import group_of_service, nudge_on_commit
 from workspace.compute.base import BackendError, Unreachable
 from workspace.environments import enqueue_build
@@ -84,6 +85,8 @@ class ServiceReconciler:
                 self._keeper.stop(replica)
             return Hindrance()
         prove(service)
+        take_back(service, plan_of_service(service))
+        scale(service, plan_of_service(service))
         wanted = plan_of_service(service)
         if wanted.ends_split:
             Revision.objects.filter(service=service).update(weight=None)

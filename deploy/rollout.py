@@ -41,12 +41,14 @@ class Standing:
 class Plan:
     """What is to run: `target` is what people asked for last, `asked` all that is to serve with it.
 
-    `ends_split` says that a newer revision has taken over from some that shared the requests.
+    `fallback` may serve in place of the newest of these. `ends_split` says that a newer revision
+    has taken over from some that shared the requests.
     """
 
     target: Standing
     asked: tuple[Standing, ...]
     running: tuple[Standing, ...]
+    fallback: Standing | None = None
     ends_split: bool = False
 
 
@@ -56,13 +58,21 @@ def plan(revisions: Sequence[Standing], *, now: datetime, is_watched: bool = Fal
     others = [one for one in revisions if not one.is_shadow] or list(revisions)
     target, split = others[0], tuple(one for one in others if one.weight)
     if target.weight is not None and split:
-        return Plan(split[0], split, (*split, *_staying(split, others), *shadows))
+        running = (*split, *_staying(split, others), *shadows)
+        fallback = next((one for one in split[1:] if one.is_good), None)
+        return Plan(split[0], split, running, fallback)
     if target.is_good:
         asked = (target,)
         is_young = target.proven_at is not None and now - target.proven_at <= WATCH
-        earlier = _before(target, others) if is_watched and is_young else _staying(asked, others)
-        ends_split = any(one.weight is not None for one in others)
-        return Plan(target, asked, (target, *earlier, *shadows), ends_split=ends_split)
+        before = _before(target, others)
+        earlier = before if is_watched and is_young else _staying(asked, others)
+        return Plan(
+            target,
+            asked,
+            (target, *earlier, *shadows),
+            fallback=before[0] if before else None,
+            ends_split=any(one.weight is not None for one in others),
+        )
     earlier = split or _before(target, others)
     may_go = target.has_failed and any(one.is_full for one in earlier)
     mine = () if may_go else (target,)

@@ -1,0 +1,112 @@
+"""Which revisions run, and which are asked: tables of sentences."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from deploy.rollout import WATCH, Standing, plan, scaled, shares
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+LONG_AGO = NOW - timedelta(days=1)
+
+
+def standing(number: int, **known: object) -> Standing:
+    return replace(Standing(number, number), **known)  # type: ignore[arg-type]
+
+
+def good(number: int, **known: object) -> Standing:
+    return standing(number, **{"ready": 1, "proven_at": LONG_AGO, **known})
+
+
+RUNNING = {
+    "the first one starts": ([standing(1)], [1]),
+    "it serves": ([good(1)], [1]),
+    "a new one starts beside the one that serves": ([standing(2), good(1)], [2, 1]),
+    "a new one has some of its replicas": ([standing(2, wanted=2, ready=1), good(1)], [2, 1]),
+    "a new one is proven": ([good(2), good(1)], [2]),
+    "one that was proven lost its replicas, others are gone": (
+        [good(2, ready=0), good(1, ready=0)],
+        [2],
+    ),
+    "one that was proven long ago comes back while another answers": (
+        [good(2, ready=0), good(1)],
+        [2, 1],
+    ),
+    "a new one failed": ([standing(2, has_failed=True), good(1)], [1]),
+    "a new one failed, and what was before it is not back yet": (
+        [good(2, has_failed=True), good(1, ready=0)],
+        [2, 1],
+    ),
+    "the first one failed": ([standing(1, has_failed=True)], [1]),
+    "one that never served is passed over": ([standing(3), standing(2), good(1)], [3, 1]),
+    "two share": ([good(2, weight=10), good(1, weight=90)], [2, 1]),
+    "one that shares with nothing is stopped": ([good(2, weight=0), good(1, weight=100)], [1]),
+    "one with nothing stays until the other is there": (
+        [good(2, weight=0), good(1, weight=100, ready=0)],
+        [1, 2],
+    ),
+    "a third one starts beside two that share": (
+        [standing(3), good(2, weight=10), good(1, weight=90)],
+        [3, 2, 1],
+    ),
+    "a third one took over from two that shared": (
+        [good(3), good(2, weight=10), good(1, weight=90)],
+        [3],
+    ),
+    "a third one failed beside two that share": (
+        [standing(3, has_failed=True), good(2, weight=10), good(1, weight=90)],
+        [2, 1],
+    ),
+    "a shadow runs beside": ([good(2, is_shadow=True), good(1)], [1, 2]),
+    "a shadow runs while a newer one starts": (
+        [standing(3), good(2, is_shadow=True), good(1)],
+        [3, 1, 2],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", RUNNING)
+def test_what_runs_follows_from_how_the_revisions_stand(case: str) -> None:
+    revisions, running = RUNNING[case]
+    assert [one.number for one in plan(revisions, now=NOW).running] == running
+
+
+def test_with_automatic_rollback_the_one_before_stays_up_for_a_while() -> None:
+    young = [good(2, proven_at=NOW - WATCH / 2), good(1)]
+    old = [good(2, proven_at=NOW - 2 * WATCH), good(1)]
+    assert [one.number for one in plan(young, now=NOW, is_watched=True).running] == [2, 1]
+    assert [one.number for one in plan(old, now=NOW, is_watched=True).running] == [2]
+    assert plan(old, now=NOW, is_watched=True).fallback == good(1)
+
+
+SHARES = {
+    "nothing is ready": ([], {}),
+    "only an unproven one is ready": ([standing(1, ready=1)], {1: 100}),
+    "an unproven one beside one that serves": ([standing(2, ready=1), good(1)], {1: 100}),
+    "the newest of two": ([good(2), good(1)], {2: 100}),
+    "a failed one beside one that may serve": ([good(2, has_failed=True), good(1)], {1: 100}),
+    "a failed one alone": ([good(2, has_failed=True)], {2: 100}),
+    "two that share": ([good(2, weight=10), good(1, weight=90)], {2: 10, 1: 90}),
+    "one of two that share": ([good(1, weight=90)], {1: 90}),
+    "one without a share, alone": ([good(2, weight=0)], {2: 100}),
+    "a new one beside two that share": (
+        [standing(3, ready=1), good(2, weight=10), good(1, weight=90)],
+        {2: 10, 1: 90},
+    ),
+    "one that took over from two": ([good(3), good(2, weight=10), good(1, weight=90)], {3: 100}),
+    "a shadow beside one that serves": ([good(2, is_shadow=True), good(1)], {1: 100}),
+    "a shadow alone": ([good(2, is_shadow=True)], {}),
+}
+
+
+@pytest.mark.parametrize("case", SHARES)
+def test_who_is_asked_follows_from_what_is_ready(case: str) -> None:
+    ready, expected = SHARES[case]
+    assert shares(ready) == expected
+
+
+def test_shares_keep_their_proportion_and_sum_up() -> None:
+    assert scaled({1: 100}, 90) == {1: 90}
+    assert scaled({1: 50, 2: 50}, 99) == {1: 50, 2: 49}
+    assert scaled({1: 1, 2: 1, 3: 1}, 100) == {1: 34, 2: 33, 3: 33}
