@@ -233,3 +233,7 @@ class LoggedRequest(models.Model):
 
     def __str__(self) -> str:
         return f"request of {self.at}"
+
+    @property
+    def milliseconds(self) -> float:
+        return 1000 * self.seconds

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from deploy import views, views_changes
+from deploy import views, views_changes, views_traffic
 
 app_name = "deploy"
 
@@ -15,6 +15,10 @@ urlpatterns = [
     path(f"{SERVICES}-/quick/", views_changes.quick, name="quick"),
     path(SERVICE, views.service, name="service"),
     path(f"{SERVICE}head/", views.service_head, name="head"),
+    path(f"{SERVICE}traffic/", views_traffic.traffic, name="traffic"),
+    path(f"{SERVICE}traffic/totals/", views_traffic.traffic_totals, name="traffic_totals"),
+    path(f"{SERVICE}requests/", views_traffic.requests, name="requests"),
+    path(f"{SERVICE}requests/clear/", views_traffic.clear_requests, name="clear_requests"),
     path(f"{SERVICE}logs/", views.service_logs, name="logs"),
     path(f"{SERVICE}history/", views.service_history, name="history"),
     path(f"{SERVICE}settings/", views_changes.settings, name="settings"),

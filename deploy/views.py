@@ -26,8 +26,16 @@ from workspace.models import Role
 from workspace.requests import SignedInRequest
 from workspace.selectors import team_for
 
-TABS = {"service": "cloud", "logs": "terminal", "history": "timeline", "settings": "settings"}
-TAB_NAMES = {"service": "Overview"}
+TABS = {
+    "service": "cloud",
+    "traffic": "chart",
+    "requests": "list",
+    "history": "timeline",
+    "logs": "terminal",
+    "settings": "settings",
+}
+TAB_NAMES = {"service": "Overview", "history": "Revisions"}
+OF_MEMBERS = ("requests", "settings")
 ENDED_SHOWN = 20
 
 
@@ -154,7 +162,10 @@ def tab(
         {
             **head_context(service),
             "tab": name,
-            "tabs": [(key, TAB_NAMES.get(key, key.capitalize()), TABS[key]) for key in TABS],
+            "tabs": [
+                (key, TAB_NAMES.get(key, key.capitalize()), TABS[key], key in OF_MEMBERS)
+                for key in TABS
+            ],
             "score_max_mb": settings.TRAINYARD_SCORE_MAX_BYTES / 1000**2,
             **context,
         },

@@ -6,14 +6,14 @@ const MAX_POINTS = 1000;
 const FEWEST_POINTS = 3; // for a list of names
 const REFRESH_MS = 1500;
 
-async function getJson(address) {
+export async function getJson(address) {
   const answer = await fetch(address, { headers: { Accept: "application/json" } });
   if (!answer.ok) throw new Error(`${address} answered ${answer.status}`);
   return answer.json();
 }
 
 // Shared by metrics and usage: the grid, its controls, what is in view, when to fetch again.
-class ChartGrid {
+export class ChartGrid {
   #charts = new Map(); // title -> {chart, isInView, isStale, isBusy}
   #zoom = null;
   #timer = 0;
@@ -42,6 +42,10 @@ class ChartGrid {
     await this.load();
   }
 
+  inOrder(titles) {
+    return titles.sort();
+  }
+
   has(title) {
     return this.#charts.has(title);
   }
@@ -51,7 +55,8 @@ class ChartGrid {
     chart.element.dataset.title = title.toLowerCase();
     const entry = { chart, isInView: false, isStale: true, isBusy: false };
     this.#charts.set(title, entry);
-    const after = [...this.#charts.keys()].sort().find((other) => other > title);
+    const titles = this.inOrder([...this.#charts.keys()]);
+    const after = titles[titles.indexOf(title) + 1];
     this.grid.insertBefore(chart.element, this.#charts.get(after)?.chart.element ?? null);
     this.watcher.observe(chart.element);
     this.#filter();
