@@ -153,8 +153,8 @@ def _check(flags: Flags) -> None:
             "INVALID_ARGUMENT: server_options.batching_parameters_file is set without setting"
             " server_options.enable_batching to true."
         )
-    if flags.rest_api_num_threads < 1:
-        raise FlagError("--rest_api_num_threads must be at least 1")
+    if flags.rest_api_num_threads < 1 or flags.grpc_max_threads < 1:
+        raise FlagError("--rest_api_num_threads and --grpc_max_threads must be at least 1")
     if flags.rest_api_timeout_in_ms < 0 or flags.max_num_load_retries < 0:
         raise FlagError(
             "--rest_api_timeout_in_ms and --max_num_load_retries must not be less than 0"
