@@ -133,6 +133,8 @@ class Tallies:
         began, now = self._span_began, time.time()
         start = began - began % SPAN_SECONDS
         if start <= self._last_written:
+            start = now - now % SPAN_SECONDS
+        if start <= self._last_written:
             return []  # asked twice in one span: it goes on
         self._span_began, self._last_written = now, start
         at = datetime.fromtimestamp(start, UTC)

@@ -1,0 +1,83 @@
+"""What Prometheus reads of the gateway and of services, and who else may."""
+
+import pytest
+from django.contrib.auth.models import User
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.deploy.front import Front, MakeFront
+from tests.deploy.replicas import answers
+from tests.factories import make_token
+from workspace.models import Scope
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+OF_FIRST = {"team": "default", "service": "digits", "revision": "1"}
+
+
+@pytest.fixture
+def there(front: MakeFront) -> Front:
+    return front(answers(b"{}"))
+
+
+def read(there: Front) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    answer = there.call(None, method="GET", path="/metrics", secret="")
+    assert answer.status == 200
+    assert answer.headers["Content-Type"].startswith("text/plain")
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(answer.body.decode())
+        for sample in family.samples
+    }
+
+
+def at(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
+    return name, frozenset(labels.items())
+
+
+def test_requests_latencies_and_replicas_are_told(there: Front) -> None:
+    for _ in range(3):
+        there.ask()
+    there.ask(secret="tk_wrong")
+    found = read(there)
+    assert found[at("trainyard_service_requests_total", **OF_FIRST, code="200")] == 3
+    assert found[at("trainyard_gateway_refused_total", code="401")] == 1
+    assert found[at("trainyard_service_requests_in_flight", **OF_FIRST)] == 0
+    assert found[at("trainyard_service_request_seconds_count", **OF_FIRST)] == 3
+    assert found[at("trainyard_service_request_seconds_bucket", **OF_FIRST, le="+Inf")] == 3
+    assert 0 < found[at("trainyard_service_request_seconds_sum", **OF_FIRST)] < 60
+    assert found[at("trainyard_service_replicas_ready", team="default", service="digits")] == 1
+
+
+def test_requests_that_come_to_no_replica_are_told(front: MakeFront) -> None:
+    there = front()
+    assert there.ask()[0] == 503
+    of_none = OF_FIRST | {"revision": "0"}
+    assert read(there)[at("trainyard_service_requests_total", **of_none, code="503")] == 1
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "trainyard.example"},
+        {"X-Forwarded-For": "127.0.0.1"},
+        {"Forwarded": "for=127.0.0.1"},
+    ],
+)
+def test_whoever_comes_through_a_proxy_needs_an_administrators_token(
+    there: Front, alice: User, bob: User, headers: dict[str, str]
+) -> None:
+    def status(secret: str) -> int:
+        return there.call(
+            None, method="GET", path="/metrics", secret=secret, headers=headers
+        ).status
+
+    assert status("") == 401
+    assert status(make_token(bob, Scope.WRITE)) == 403
+    assert status(make_token(alice, Scope.ADMIN)) == 403
+    alice.is_superuser = True
+    alice.save()
+    assert status(make_token(alice, Scope.READ)) == 200
+
+
+def test_metrics_are_read_and_not_written(there: Front) -> None:
+    assert there.call(b"", path="/metrics").status == 405
