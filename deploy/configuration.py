@@ -1,11 +1,11 @@
 """What a service is asked to be: which model, on what, with how much; read strictly."""
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from deploy.memory import GB, default_gb
 from deploy.models import NAME_RULE, service_name_validator
 from deploy.terms import MOST_REPLICAS, TERMS, read_terms
 from models.models import ModelVersion
@@ -18,8 +18,6 @@ SERVICE_NAME = re.compile(service_name_validator.regex)
 MODEL_REFERENCE = re.compile(r"[^\x00/:@]{1,255}([:@][^\x00/:@]{1,64})?")
 MOST_REVISIONS = 1_000_000_000
 NUMBER = re.compile(r"[1-9][0-9]{0,8}")
-LEAST_GB = 2.0
-GB = 1000**3
 
 
 @dataclass(frozen=True)
@@ -166,8 +164,8 @@ def _resources(reader: Reader) -> Resources | None:
 def default_resources(version: ModelVersion) -> Resources:
     """Give what a version's registration asks for, with memory that its size calls for."""
     asked: Mapping[str, Any] = version.resource_configuration
-    needed = max(LEAST_GB, math.ceil(10 + 30 * version.total_bytes / GB) / 10)
-    return Resources(asked.get("cpu"), asked.get("memory_in_gb") or needed, asked.get("gpu"))
+    memory_gb = asked.get("memory_in_gb") or default_gb(version)
+    return Resources(asked.get("cpu"), memory_gb, asked.get("gpu"))
 
 
 def curated_version(version: ModelVersion) -> str:

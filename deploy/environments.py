@@ -36,11 +36,12 @@ def environment_for(revision: Revision) -> Environment:
         return _chosen(revision, own)
     environment = _chosen(revision, image_spec(version, image, gpu=is_gpu))
     if environment.state == EnvironmentState.FAILED and settings.TRAINYARD_SERVING_FALLBACK:
-        revision.notice = (
+        why = environment.error.strip().partition("\n")[0]
+        said = (
             f"The image {image} could not be used, so this revision runs Trainyard's own model"
-            " server, which answers in the same way."
-            f" {environment.error.strip().partition(chr(10))[0]}"
+            f" server, which answers in the same way. {why}"
         )
+        revision.notice = f"{revision.notice} {said}".strip()
         revision.save(update_fields=["notice"])
         return _chosen(revision, own)
     return environment

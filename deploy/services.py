@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from deploy import memory
 from deploy.configuration import Resources, curated_version, default_resources
 from deploy.models import KeySlot, Revision, Service, ServiceKey, ServiceState
 from deploy.revisions import plan_of_service
@@ -49,6 +50,7 @@ def deploy(
     """Make a service that serves a model version; `terms` are fields as terms.read_terms gives."""
     curated_version(version)
     wanted = resources or default_resources(version)
+    _check_memory(version, wanted)
     _check_target(target, team, by, wanted, replicas)
     taken = FieldError("name", f"{team.name} already has a service {name!r}.")
     if Service.objects.filter(team=team, name=name, deleted_at=None).exists():
@@ -92,6 +94,8 @@ def update(
     next_resources = resources or Resources(**current.resources)
     count = replicas or max(current.replica_count, 1)
     curated_version(next_version)
+    if version or resources:
+        _check_memory(next_version, next_resources)
     _check_target(service.target, service.team, by, next_resources, count)
     if service.autoscale and replicas not in (None, current.replica_count):
         words = "The number of replicas follows the requests; change autoscale, or turn it off."
@@ -172,6 +176,7 @@ def add_revision(
         model_version=version,
         resources=resources.to_json(),
         replica_count=replicas,
+        notice=memory.doubt(version, resources.memory_gb),
         created_by=by,
     )
 
@@ -196,6 +201,12 @@ def _replace_key(service: Service, slot: KeySlot) -> str:
         defaults={"digest": digest, "prefix": prefix, "created_at": timezone.now()},
     )
     return secret
+
+
+def _check_memory(version: ModelVersion, resources: Resources) -> None:
+    problem = memory.refusal(version, resources.memory_gb)
+    if problem:
+        raise Invalid.of(FieldError("resources.memory_gb", problem))
 
 
 def _check_target(
