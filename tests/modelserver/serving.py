@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,9 @@ class Answer:
 class ModelServer:
     """A running model server process."""
 
-    def __init__(self, python: Path, log: Path, *flags: str) -> None:
+    def __init__(self, python: Path, log: Path, *flags: str, grpc_port: int = 0) -> None:
         self.port = free_port()
+        self.grpc_target = f"127.0.0.1:{grpc_port}"
         self.log = log
         with log.open("wb") as stream:
             self.process = subprocess.Popen(
@@ -47,6 +49,7 @@ class ModelServer:
                     "deploy.modelserver",
                     "--host=127.0.0.1",
                     f"--rest_api_port={self.port}",
+                    f"--port={grpc_port}",
                     *flags,
                 ],
                 cwd=ROOT,
@@ -116,3 +119,13 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def write_model_config(path: Path, models: Mapping[str, Path]) -> Path:
+    """Write a model_config_file that serves each model from its folder."""
+    entries = (
+        f'  config {{ name: "{name}" base_path: "{folder}" model_platform: "tensorflow" }}'
+        for name, folder in models.items()
+    )
+    path.write_text("\n".join(["model_config_list {", *entries, "}"]))
+    return path
