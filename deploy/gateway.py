@@ -22,8 +22,10 @@ from deploy.exchanges import Answer, CutShort, Request, Send, begin, pass_back
 from deploy.models import ServiceState
 from deploy.request_log import Kept
 from deploy.routes import Name, Route, Routes, Served
+from deploy.shadowing import Heard, Shadows
 from deploy.traffic import SERVER_ERROR, Label
 from deploy.upstream import Died, Garbled, Pool, Refused
+from deploy.waking import Waking
 
 Scope = dict[str, Any]
 
@@ -46,6 +48,8 @@ class Gateway:
         self.deadlines = Deadlines()
         self.bodies = Bodies()
         self.books = Books()
+        self.waking = Waking(self.routes)
+        self.shadows = Shadows(self.pool, self.books.tallies)
         self.in_flight: dict[int, int] = {}
         self.refused: dict[int, int] = {}
 
@@ -148,23 +152,33 @@ class Gateway:
         finally:
             self.deadlines.end(task)
 
-    def choose(self, entry: Entry, headers: Headers) -> Served:
-        """Give the revision that answers a request."""
-        if not entry.route.revisions:
-            raise self.unanswered(entry.name, _not_ready(entry.route))
-        return choose(entry.route.revisions, _stuck_to(entry, headers))
+    async def choose(self, entry: Entry, headers: Headers) -> Served:
+        """Give the revision that answers a request, waking a service that sleeps."""
+        route = entry.route
+        if route.is_asleep:
+            try:
+                route = await self.waking.wait(entry.name, route)
+            except GatewayError as error:
+                raise self.unanswered(entry.name, error) from None
+        if not route.revisions:
+            raise self.unanswered(entry.name, _not_ready(route))
+        return choose(route.revisions, _stuck_to(entry, headers))
 
     async def _pass_on(self, entry: Entry, request: Request, send: Send) -> None:
         """Pass a request to a revision and note how it went."""
-        chosen = self.choose(entry, request.headers)
+        chosen = await self.choose(entry, request.headers)
         wish = entry.route.request_log
-        copy = Answer(send) if self.books.request_log.wants(wish) else None
+        shadow = entry.route.shadow if request.method == "POST" else None
+        heard = None if shadow is None else Heard(send)
+        copy = Answer(heard or send) if self.books.request_log.wants(wish) else None
         tally = self.books.tallies.of(chosen.pk, Label(*entry.name, chosen.number))
         began = tally.begin()
         status, error = 504, True
         try:
-            await self._try_replicas(chosen, request, copy or send)
+            await self._try_replicas(chosen, request, copy or heard or send)
             status, error = request.status, request.status >= SERVER_ERROR
+            if shadow is not None and heard is not None:
+                self.shadows.follow(shadow, entry.name, request, heard)
         except GatewayError as refusal:
             status = refusal.status
             raise

@@ -112,7 +112,7 @@ async def _answer(ours: Gateway, method: str, request: bytes, context: Any) -> b
     entry = await ours.enter(name, credentials, scores=method in SCORING)
     ours.take_place(entry)
     try:
-        chosen = ours.choose(entry, headers)
+        chosen = await ours.choose(entry, headers)
         return await _noted(ours, entry, chosen, method, request, context)
     finally:
         ours.give_place(entry)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from channels.db import database_sync_to_async
 
 from deploy.log_wishes import NO_LOG, LogWish, read_wish
-from deploy.models import Opening, Replica, ReplicaState, Revision, Service
+from deploy.models import Opening, Replica, ReplicaState, Revision, Service, ServiceState
 from deploy.revisions import standing_of
 from deploy.rollout import shares
 
@@ -168,7 +168,8 @@ def _ready_replicas(service: Service) -> dict[int, list[Address]]:
 
 
 def _is_asleep(service: Service) -> bool:
-    return service.is_wanted and service.autoscale.get("idle_seconds") is not None
+    has_hope = service.is_wanted and service.state != ServiceState.FAILED
+    return has_hope and service.autoscale.get("idle_seconds") is not None
 
 
 _load = database_sync_to_async(load, thread_sensitive=False)

@@ -11,6 +11,8 @@ MOST_REPLICAS = 32
 HEADER_NAME = re.compile(r"[A-Za-z][-A-Za-z0-9]{0,63}")
 BY_KEY = "key"
 LARGEST_GOLDEN = 1_000_000
+# Traffic is written down every ten seconds, so less would be mistaken for idleness.
+SHORTEST_IDLE_SECONDS = 30
 LONGEST_PAUSE_SECONDS = 24 * 3600
 # As Azure ML's deployment configurations name them.
 ENABLED = "autoscale_enabled"
@@ -88,7 +90,9 @@ def _autoscale(inner: Reader) -> dict[str, Any]:
         cool_down_seconds=inner.integer(
             "cool_down_seconds", usual.cool_down_seconds, low=0, high=LONGEST_PAUSE_SECONDS
         ),
-        idle_seconds=inner.optional_integer("idle_seconds", low=10, high=LONGEST_PAUSE_SECONDS),
+        idle_seconds=inner.optional_integer(
+            "idle_seconds", low=SHORTEST_IDLE_SECONDS, high=LONGEST_PAUSE_SECONDS
+        ),
     )
     if rule.min_replicas > rule.max_replicas:
         inner.refuse("max_replicas", f"Use at least min_replicas, which is {rule.min_replicas}.")

@@ -14,6 +14,7 @@ from deploy.rollout import Plan
 from deploy.scaling import LATEST, Load, wanted_replicas
 from deploy.services import announce
 from deploy.terms import Autoscale, RollbackRule
+from deploy.traffic import SPAN_SECONDS
 
 LAST_MINUTE = timedelta(seconds=60)
 log = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ def _used_at(service: Service) -> datetime:
     seen = Traffic.objects.filter(
         Q(requests__gt=0) | Q(in_flight__gt=0), revision__service=service
     ).aggregate(at=Max("at"))["at"]
+    seen = seen and seen + timedelta(seconds=SPAN_SECONDS)
     proven = service.revisions.aggregate(at=Max("proven_at"))["at"]
     return max(at for at in (seen, proven, service.woken_at, service.created_at) if at)
 
