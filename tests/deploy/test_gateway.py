@@ -54,6 +54,10 @@ def test_serving_paths_pass_as_they_are_without_the_query(front: MakeFront) -> N
         ("GET", SERVE),
         ("GET", f"{SERVE}/versions/1/metadata"),
         ("POST", f"{SERVE}/labels/a%2Fb:predict"),
+        ("GET", f"{SERVE}/labels/stable"),
+        ("POST", f"{SERVE}:classify"),
+        ("POST", f"{SERVE}/versions/2:regress"),
+        ("OPTIONS", f"{SERVE}:predict"),
     ):
         status, _ = there.ask(
             b"{}" if method == "POST" else None, method=method, path=f"{path}?q=1"
@@ -64,6 +68,10 @@ def test_serving_paths_pass_as_they_are_without_the_query(front: MakeFront) -> N
         "GET /v1/models/digits HTTP/1.1",
         "GET /v1/models/digits/versions/1/metadata HTTP/1.1",
         "POST /v1/models/digits/labels/a%2Fb:predict HTTP/1.1",
+        "GET /v1/models/digits/labels/stable HTTP/1.1",
+        "POST /v1/models/digits:classify HTTP/1.1",
+        "POST /v1/models/digits/versions/2:regress HTTP/1.1",
+        "OPTIONS /v1/models/digits:predict HTTP/1.1",
     ]
 
 

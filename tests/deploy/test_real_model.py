@@ -1,5 +1,8 @@
 """A real SavedModel, served by the real model server, scored through the gateway."""
 
+import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from deploy.services import deploy
 from models.registration import Registration
 from models.services import register_from_archive
 from tests.deploy.conftest import Stage
+from tests.deploy.grpc_replicas import grpc_gateway
 from tests.deploy.test_services import call, score
 from tests.models.saved_models import as_tar_gz
 from tests.modelserver.conftest import saved_models, tensorflow_python
@@ -21,7 +25,10 @@ __all__ = ["saved_models", "tensorflow_python"]
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.tensorflow]
 
 
-def test_a_registered_model_is_deployed_and_scores(
+CLIENT = Path(__file__).with_name("grpc_client.py")
+
+
+def test_a_registered_model_is_deployed_and_scores_by_rest_and_grpc(
     stage: Stage, bob: User, tensorflow_python: Path, saved_models: Path
 ) -> None:
     folder = saved_models / "zoo" / "3"
@@ -65,4 +72,30 @@ def test_a_registered_model_is_deployed_and_scores(
     status, answer, _ = score(service, key, b'{"inputs": {"z": [[1.0, 2.0]]}}')
     assert status == 400
     assert "x" in answer["error"]
-    print(answer)
+    asked = call("POST", f"{base}:classify", b'{"examples": [{"x": [1.0, 2.0]}]}', key=key)
+    assert (asked[0], list(asked[1])) == (400, ["error"])
+    _score_by_grpc(tensorflow_python, key)
+
+
+def _score_by_grpc(python: Path, key: str) -> None:
+    """Have a client of TensorFlow Serving call, which knows of us the address and a key."""
+    with grpc_gateway() as address:
+        done = subprocess.run(
+            [python, CLIENT, address, key, "zoo"],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"},
+        )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["y"] == [[2.0, 4.0], [6.0, 8.0]]
+    assert found["sum"] == 2_000_000.0
+    assert found["version"] == 1
+    assert found["metadata"] == ["signature_def"]
+    assert found["states"] == [30]  # AVAILABLE
+    assert found["no_model"] == [
+        "NOT_FOUND",
+        "Servable not found for request: Latest(nobody)",
+    ]
+    assert found["bad_input"][0] == "INVALID_ARGUMENT"
