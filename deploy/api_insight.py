@@ -1,15 +1,20 @@
-"""The REST API of what a service tells of itself: its OpenAPI document and its traffic."""
+"""The REST API of what a service tells of itself: its OpenAPI document, traffic and drift."""
 
+import json
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
 from django.http import HttpResponse, JsonResponse
-from ninja import Router, Schema
+from ninja import Router, Schema, Status
 
+from deploy import baselines
+from deploy.models import Service
 from deploy.openapi import Described, document_of
 from deploy.selectors import current_revision, service_of
 from deploy.series import WINDOWS, as_json, series_of, window_named
 from deploy.tensors import signatures_of
+from workspace.models import Role
 from workspace.requests import ApiRequest
 from workspace.selectors import team_for
 
@@ -73,3 +78,102 @@ class TrafficOut(Schema):
 def traffic(request: ApiRequest, slug: str, name: str, window: str = "1h") -> dict[str, Any]:
     service = service_of(team_for(request.auth, slug), name)
     return as_json(series_of(service, window_named(window)))
+
+
+class BaselineOut(Schema):
+    at: datetime
+    source: str
+    rows: int
+
+
+class FeatureOut(Schema):
+    """`psi` is the population stability index, `by_chance` the most chance gives."""
+
+    name: str
+    verdict: str
+    psi: float
+    by_chance: float
+    bins: list[str]
+    then: list[int]
+    now: list[int]
+
+
+class DriftOut(Schema):
+    baseline: BaselineOut | None
+    rows: int
+    features: list[FeatureOut]
+
+
+DRIFT = "teams/{slug}/services/{name}/drift"
+
+
+@router.get(DRIFT, response=DriftOut, summary="How far the inputs have moved from the baseline")
+def drift(request: ApiRequest, slug: str, name: str) -> dict[str, Any]:
+    """Holds the requests kept since the baseline was set against it, once there are enough."""
+    return _drift_of(service_of(team_for(request.auth, slug), name))
+
+
+@router.put(
+    DRIFT,
+    response=DriftOut,
+    summary="Set the baseline of the inputs",
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "oneOf": [
+                            {"type": "object", "properties": {"source": {"const": "requests"}}},
+                            {"type": "object", "properties": {"instances": {"type": "array"}}},
+                        ]
+                    }
+                }
+            },
+        }
+    },
+)
+def set_baseline(request: ApiRequest, slug: str, name: str) -> dict[str, Any]:
+    """Takes the kept requests with {"source": "requests"}, else the instances of the body."""
+    team = team_for(request.auth, slug, Role.MEMBER)
+    service = service_of(team, name)
+    content = request.body
+    if _asks_for_requests(content):
+        baselines.set_from_requests(service=service, by=request.auth)
+    else:
+        baselines.set_from_file(service=service, by=request.auth, content=content)
+    return _drift_of(service_of(team, name))
+
+
+@router.delete(DRIFT, response={204: None}, summary="Forget the baseline of the inputs")
+def clear_baseline(request: ApiRequest, slug: str, name: str) -> Status[None]:
+    service = service_of(team_for(request.auth, slug, Role.MEMBER), name)
+    baselines.clear(service=service, by=request.auth)
+    return Status(204, None)
+
+
+def _asks_for_requests(content: bytes) -> bool:
+    try:
+        return bool(json.loads(content) == {"source": baselines.FROM_REQUESTS})
+    except (ValueError, RecursionError):
+        return False
+
+
+def _drift_of(service: Service) -> dict[str, Any]:
+    report = baselines.report_on(service)
+    if report is None:
+        return {"baseline": None, "rows": 0, "features": []}
+    features = [
+        {
+            "name": one.name,
+            "verdict": one.verdict.value,
+            "psi": one.psi,
+            "by_chance": one.by_chance,
+            "bins": one.then.labels,
+            "then": list(one.then.counts),
+            "now": list(one.now.counts),
+        }
+        for one in report.comparisons
+    ]
+    about = {"at": report.set_at, "source": report.source, "rows": report.baseline_rows}
+    return {"baseline": about, "rows": report.rows, "features": features}

@@ -42,7 +42,8 @@ class Service(models.Model):
     "requests_per_replica", "cool_down_seconds", "idle_seconds" (null: never to zero)};
     `rollback`: {"error_rate" (0 to 1), "p95_ms", "min_requests"};
     `request_log`: {"sample" (0 to 1), "redact" (names of inputs)};
-    `baseline`: {input: {"kind", "edges", "counts"}}, which inputs are held against.
+    `baseline`: {"at", "source", "rows", "features": {name: {"kind", "edges", "counts"}}}, which
+    inputs are held against.
     A request that meets a service without replicas notes `woken_at`.
     """
 

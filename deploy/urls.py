@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from deploy import views, views_changes, views_traffic
+from deploy import views, views_changes, views_drift, views_traffic
 
 app_name = "deploy"
 
@@ -19,6 +19,9 @@ urlpatterns = [
     path(f"{SERVICE}traffic/totals/", views_traffic.traffic_totals, name="traffic_totals"),
     path(f"{SERVICE}requests/", views_traffic.requests, name="requests"),
     path(f"{SERVICE}requests/clear/", views_traffic.clear_requests, name="clear_requests"),
+    path(f"{SERVICE}drift/", views_drift.drift, name="drift"),
+    path(f"{SERVICE}drift/baseline/", views_drift.set_baseline, name="set_baseline"),
+    path(f"{SERVICE}drift/clear/", views_drift.clear_baseline, name="clear_baseline"),
     path(f"{SERVICE}logs/", views.service_logs, name="logs"),
     path(f"{SERVICE}history/", views.service_history, name="history"),
     path(f"{SERVICE}settings/", views_changes.settings, name="settings"),

@@ -30,6 +30,7 @@ TABS = {
     "service": "cloud",
     "traffic": "chart",
     "requests": "list",
+    "drift": "gauge",
     "history": "timeline",
     "logs": "terminal",
     "settings": "settings",

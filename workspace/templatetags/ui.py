@@ -40,6 +40,10 @@ STATES: dict[str, tuple[str, str]] = {
     "transitioning": ("busy", "rocket"),
     "healthy": ("good", "check"),
     "unhealthy": ("warn", "alert"),
+    # inputs held against a baseline
+    "steady": ("good", "check"),
+    "moved": ("warn", "alert"),
+    "drifted": ("bad", "alert"),
     # environments and targets
     "pending": ("wait", "clock"),
     "building": ("busy", "package"),

@@ -1,0 +1,69 @@
+"""The tab that holds a service's inputs against a baseline."""
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import redirect
+from django.views.decorators.http import require_POST, require_safe
+
+from deploy import baselines, selectors
+from deploy.drift import FEWEST_ROWS, Comparison
+from deploy.models import Service
+from deploy.views import tab
+from workspace.errors import Invalid
+from workspace.models import Role
+from workspace.requests import SignedInRequest
+from workspace.selectors import team_for
+
+
+@require_safe
+def drift(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
+    service = selectors.service_of(team_for(request.user, slug), name)
+    report = baselines.report_on(service)
+    return tab(
+        request,
+        service,
+        "drift",
+        {
+            "report": report,
+            "rows": [(one, _bins(one)) for one in report.comparisons] if report else [],
+            "fewest": FEWEST_ROWS,
+        },
+    )
+
+
+def _bins(one: Comparison) -> list[tuple[str, float, float]]:
+    """Give each bin that holds something with its shares then and now."""
+    counts = zip(one.then.labels, one.then.counts, one.now.counts, strict=True)
+    return [
+        (label, then / one.then.total, now / one.now.total)
+        for label, then, now in counts
+        if then or now
+    ]
+
+
+@require_POST
+def set_baseline(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
+    service = _of_member(request, slug, name)
+    file = request.FILES.get("file")
+    try:
+        if file:
+            content = file.read(baselines.LARGEST_FILE + 1)
+            baselines.set_from_file(service=service, by=request.user, content=content)
+        else:
+            baselines.set_from_requests(service=service, by=request.user)
+    except Invalid as error:
+        messages.error(request, error.errors[0].message if error.errors else error.message)
+    else:
+        messages.success(request, "The baseline is set.")
+    return redirect("deploy:drift", slug, name)
+
+
+@require_POST
+def clear_baseline(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
+    baselines.clear(service=_of_member(request, slug, name), by=request.user)
+    messages.success(request, "The baseline is forgotten.")
+    return redirect("deploy:drift", slug, name)
+
+
+def _of_member(request: SignedInRequest, slug: str, name: str) -> Service:
+    return selectors.service_of(team_for(request.user, slug, Role.MEMBER), name)
