@@ -1,5 +1,6 @@
 """Pass one request to a replica and its answer back, both untouched."""
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -83,20 +84,23 @@ async def begin(upstream: Upstream, request: Request) -> Connection:
     connection = upstream.idle_connection()
     if connection is not None:
         try:
-            return await _exchange(connection, content)
+            return await _exchange(upstream, connection, content)
         except Died:
-            if connection.has_answered:
+            if connection.has_answered or upstream.is_left_out:
                 raise
-    return await _exchange(await upstream.connect(), content)
+    return await _exchange(upstream, await upstream.connect(), content)
 
 
-async def _exchange(connection: Connection, content: bytes) -> Connection:
+async def _exchange(upstream: Upstream, connection: Connection, content: bytes) -> Connection:
+    upstream.waiting[connection] = time.monotonic()
     try:
         connection.send(content)
         await connection.head()
     except BaseException:
         connection.close()
         raise
+    finally:
+        del upstream.waiting[connection]
     return connection
 
 

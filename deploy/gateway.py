@@ -19,6 +19,7 @@ from deploy.credentials import Credentials, Headers, credentials_of
 from deploy.deadlines import Deadlines
 from deploy.errors import GatewayError
 from deploy.exchanges import Answer, CutShort, Request, Send, begin, pass_back
+from deploy.hangs import Hangs
 from deploy.models import ServiceState
 from deploy.request_log import Kept
 from deploy.routes import Name, Route, Routes, Served
@@ -54,7 +55,9 @@ class Gateway:
         self.refused: dict[int, int] = {}
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.hangs = Hangs(self.pool)
         self.books.open()
+        self.hangs.open()
         method: str = scope["method"]
         name, target = _asked_for(scope.get("raw_path") or scope["path"].encode())
         if method not in METHODS or (not target and method != "POST"):
@@ -291,6 +294,7 @@ async def close_gateway() -> None:
     """Write down what the gateway of the running event loop has not written yet."""
     found = _gateways.get(asyncio.get_running_loop())
     if found is not None:
+        found.hangs.close()
         await found.books.close()
 
 

@@ -54,7 +54,7 @@ class Probes:
         now = time.monotonic()
         asked = self._asked.get(replica_id)
         if asked is None:
-            self._asked[replica_id] = now, self._threads.submit(probe, address, model)
+            self._asked[replica_id] = now, self._ask(address, model)
             return None
         since, future = asked
         answer = None
@@ -66,8 +66,13 @@ class Probes:
             return None
         else:
             answer = future.result()
-        self._asked[replica_id] = now, self._threads.submit(probe, address, model)
+        self._asked[replica_id] = now, self._ask(address, model)
         return answer
+
+    def _ask(self, address: str, model: str) -> Future[Answer]:
+        asked = self._threads.submit(probe, address, model)
+        asked.add_done_callback(_ring_if_silent)
+        return asked
 
     def try_out(self, replica_id: int, address: str, model: str, golden: Golden) -> Verdict | None:
         """Give how a replica answered its golden request, once it has; sent at the first call."""
@@ -90,6 +95,12 @@ class Probes:
     def forget(self, replica_id: int) -> None:
         self._asked.pop(replica_id, None)
         self.end_trial(replica_id)
+
+
+def _ring_if_silent(asked: Future[Answer]) -> None:
+    """Have a silence be noted, and the next question be asked, without waiting for the time."""
+    if asked.result().health == Health.SILENT:
+        bell.ring()
 
 
 def _run(trial: Future[Verdict], work: Callable[[], Verdict]) -> None:

@@ -31,6 +31,10 @@ class Address(NamedTuple):
     model: str
     grpc: str = ""
 
+    @property
+    def rest(self) -> str:
+        return f"{self.host}:{self.port}"
+
 
 class KeyTerms(NamedTuple):
     """A key of a service, and how often it may be used."""

@@ -176,6 +176,7 @@ class Upstream:
         self.score_target = f"/v1/models/{quote(address.model, safe='')}:predict".encode()
         self.host_line = f" HTTP/1.1\r\nhost: {address.host}:{address.port}\r\n".encode()
         self.in_flight = 0
+        self.waiting: dict[Connection, float] = {}
         self.left_out_until = 0.0
         self.used_at = time.monotonic()
         self._idle: deque[Connection] = deque()
@@ -227,6 +228,16 @@ class Upstream:
         """Prefer others for a moment; this one did not answer."""
         self.left_out_until = time.monotonic() + LEFT_OUT_SECONDS
 
+    @property
+    def is_left_out(self) -> bool:
+        return self.left_out_until > time.monotonic()
+
+    def give_up(self) -> None:
+        """Have every request that waits for the head of an answer be tried elsewhere."""
+        self.leave_out()
+        for connection in list(self.waiting):
+            connection.close()
+
     def close(self) -> None:
         while self._idle:
             self._idle.pop().close()
@@ -250,6 +261,15 @@ class Pool:
         upstreams = [self._of(address) for address in addresses]
         random.shuffle(upstreams)
         return sorted(upstreams, key=lambda each: (each.left_out_until > now, each.in_flight))
+
+    def waited_for(self, seconds: float) -> list[Upstream]:
+        """Give the model servers that somebody has waited for longer than this."""
+        since = time.monotonic() - seconds
+        return [
+            upstream
+            for upstream in self._upstreams.values()
+            if any(began < since for began in upstream.waiting.values())
+        ]
 
     def _of(self, address: Address) -> Upstream:
         found = self._upstreams.get(address)

@@ -1,0 +1,57 @@
+"""Requests that wait for a replica which hangs: given up once its health check says so.
+
+They are then tried elsewhere, as when a replica dies.
+"""
+
+import asyncio
+import logging
+
+from channels.db import database_sync_to_async
+from django.db import DatabaseError
+
+from deploy.models import Replica, ReplicaState
+from deploy.upstream import Pool
+
+LOOK_EVERY_SECONDS = 0.5
+LONG_SECONDS = 2.0
+log = logging.getLogger(__name__)
+
+
+class Hangs:
+    """Looks after requests that wait long. Belongs to one event loop."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._watching: asyncio.Task[None] | None = None
+
+    def open(self) -> None:
+        """Look twice a second from now on."""
+        if self._watching is None:
+            self._watching = asyncio.get_running_loop().create_task(self._keep_watching())
+
+    def close(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+
+    async def _keep_watching(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY_SECONDS)
+            waited_for = self._pool.waited_for(LONG_SECONDS)
+            if waited_for:
+                try:
+                    hung = await _unhealthy([each.address.rest for each in waited_for])
+                except DatabaseError as error:
+                    log.warning("Replicas that may hang could not be looked up: %s", error)
+                    continue
+                for upstream in waited_for:
+                    if upstream.address.rest in hung:
+                        upstream.give_up()
+
+
+def unhealthy(addresses: list[str]) -> set[str]:
+    """Give those addresses whose replica does not answer its health check."""
+    found = Replica.objects.filter(address__in=addresses, state=ReplicaState.UNHEALTHY)
+    return set(found.values_list("address", flat=True))
+
+
+_unhealthy = database_sync_to_async(unhealthy, thread_sensitive=False)
