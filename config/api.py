@@ -25,6 +25,7 @@ ROUTERS = (
     "runs.api_logs",
     "models.api",
     "models.api_versions",
+    "models.api_work",
     "deploy.api",
     "deploy.api_door",
     "deploy.api_insight",

@@ -1,16 +1,19 @@
 """The REST API that registers models and lists them."""
 
+import hashlib
 import json
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig
+from django.core.files.uploadedfile import UploadedFile
 from django.http import HttpResponse
 from ninja import Router, Status
 
 from models import services
-from models.models import ModelVersion
+from models.imports import begin_import, begin_import_of_run, is_keras_file
+from models.models import Import, ModelVersion
 from models.registration import FIELDS, read_registration
-from models.schemas import ModelOut, VersionDetail
+from models.schemas import ImportOut, ModelOut, VersionDetail
 from models.search import found_models, page_of
 from runs.models import Run
 from runs.selectors import run_of
@@ -38,6 +41,7 @@ REGISTER_BODY = {
                 "properties": {
                     **TEXTS,
                     **_of_kind("integer", "run"),
+                    **_of_kind("boolean", "allow_code"),
                     **_of_kind("object", *JSON_FIELDS),
                 },
             }
@@ -49,6 +53,7 @@ REGISTER_BODY = {
                 "properties": {
                     **TEXTS,
                     **_of_kind("string", *JSON_FIELDS),
+                    **_of_kind("boolean", "allow_code"),
                     "archive": {"type": "string", "format": "binary"},
                 },
             }
@@ -81,43 +86,90 @@ def list_models(
 
 @router.post(
     "teams/{slug}/models",
-    response={201: VersionDetail},
+    response={201: VersionDetail, 202: ImportOut},
     summary="Register a model version",
     openapi_extra={"requestBody": REGISTER_BODY},
 )
-def register(request: ApiRequest, slug: str) -> Status[ModelVersion]:
-    """Register a folder of a run's outputs (JSON), or an archive (multipart)."""
+def register(request: ApiRequest, slug: str) -> Status[ModelVersion] | Status[Import]:
+    """Register a folder of a run's outputs (JSON), or an archive (multipart).
+
+    A .keras or .h5 file, sent as the archive or named by the path, is converted first: the answer
+    is 202 and tells of an import, whose state is at model-imports/NUMBER.
+    """
     user = request.auth
     team = team_for(user, slug, Role.MEMBER)
     if request.content_type == "multipart/form-data":
-        return Status(201, _register_archive(request, team))
+        return _register_archive(request, team)
     data = _json_object(_body(request))
-    registration = read_registration(data, besides=("run", "path"))
+    registration = read_registration(data, besides=("run", "path", "allow_code"))
     path = _path(data)
     run = _run(team, data.get("run"))
+    if is_keras_file(path):
+        allows_code = _flag(data, "allow_code")
+        return Status(
+            202,
+            begin_import_of_run(
+                run=run, by=user, path=path, registration=registration, allows_code=allows_code
+            ),
+        )
     version = services.register_from_run(by=user, run=run, path=path, registration=registration)
     return Status(201, version)
 
 
-def _register_archive(request: ApiRequest, team: Team) -> ModelVersion:
+def _register_archive(request: ApiRequest, team: Team) -> Status[ModelVersion] | Status[Import]:
     data: dict[str, Any] = {name: request.POST[name] for name in request.POST}
     for name in JSON_FIELDS:
         if data.get(name):
             data[name] = _parsed(data[name], name)
         else:
             data.pop(name, None)
-    registration = read_registration(data, besides=("path",))
+    registration = read_registration(data, besides=("path", "allow_code", "sha256"))
     archive = request.FILES.get("archive")
     if archive is None:
-        raise Invalid.of(FieldError("archive", "Send a .zip or .tar.gz as the file archive."))
-    return services.register_from_archive(
+        raise Invalid.of(FieldError("archive", "Send a .zip, .tar.gz, .keras or .h5 as archive."))
+    _check_digest(archive, data.get("sha256"))
+    filename = archive.name or ""
+    if is_keras_file(filename):
+        return Status(
+            202,
+            begin_import(
+                team=team,
+                by=request.auth,
+                file=archive,  # type: ignore[arg-type]
+                filename=filename,
+                registration=registration,
+                allows_code=_flag(data, "allow_code"),
+            ),
+        )
+    version = services.register_from_archive(
         team=team,
         by=request.auth,
         file=archive,  # type: ignore[arg-type]
-        filename=archive.name or "",
+        filename=filename,
         path=_path(data),
         registration=registration,
     )
+    return Status(201, version)
+
+
+def _check_digest(file: UploadedFile, expected: object) -> None:
+    if not expected:
+        return
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != expected:
+        raise Invalid.of(
+            FieldError("sha256", f"The file came with the SHA-256 {digest}: send it again.")
+        )
+
+
+def _flag(data: dict[str, Any], name: str) -> bool:
+    """Read a yes or no, which a form can only send as text."""
+    value = data.get(name, False)
+    words = {"true": True, "false": False, "": False}
+    found = words.get(value.lower()) if isinstance(value, str) else value
+    if not isinstance(found, bool):
+        raise Invalid.of(FieldError(name, "Use true or false."))
+    return found
 
 
 def _body(request: ApiRequest) -> bytes:

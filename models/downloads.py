@@ -1,22 +1,40 @@
-"""A version's files as an answer, made while it is sent."""
+"""A version's files as an answer, made while it is sent, and checked before and meanwhile."""
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.http import content_disposition_header
 
-from models.files import FORMATS
-from models.models import ModelVersion
-from workspace.errors import FieldError, Invalid
+from models.files import FORMATS, check_files, onnx_file
+from models.models import Conversion, ModelVersion, WorkState
+from workspace.errors import FieldError, Invalid, NotFound
 from workspace.streaming import streamed
+
+DIGEST_HEADER = "X-Content-Digest"  # SHA-256: of the manifest of an archive's files, or the file
 
 
 def download(request: HttpRequest, version: ModelVersion, format: str) -> HttpResponseBase:
-    """Give a version's files as one archive; raises Invalid for a format that is not known."""
+    """Give a version's files as one archive. Raises Invalid for a format that is not known."""
     if format not in FORMATS:
         raise Invalid.of(FieldError("format", f"Use one of {', '.join(FORMATS)}."))
     content_type, make = FORMATS[format]
+    check_files(version)
     answer = streamed(request, make(version), content_type)
-    name = f"{version.model.name}-{version.version}.{format}"
+    answer[DIGEST_HEADER] = version.manifest_digest
+    return _attached(answer, f"{version.model.name}-{version.version}.{format}")
+
+
+def download_onnx(request: HttpRequest, conversion: Conversion) -> HttpResponseBase:
+    """Give a converted version; raises NotFound while there is none."""
+    if conversion.state != WorkState.DONE:
+        raise NotFound(f"{conversion.version} is not converted to ONNX: {conversion.state}.")
+    version = conversion.version
+    digest, pieces = onnx_file(conversion)
+    answer = streamed(request, pieces, "application/octet-stream")
+    answer[DIGEST_HEADER] = digest
+    return _attached(answer, f"{version.model.name}-{version.version}.onnx")
+
+
+def _attached(answer: HttpResponseBase, name: str) -> HttpResponseBase:
     disposition = content_disposition_header(as_attachment=True, filename=name)
     answer["Content-Disposition"] = disposition or "attachment"
     return answer

@@ -4,17 +4,26 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from hashlib import sha256
+from http import HTTPStatus
 from io import BytesIO
 from typing import BinaryIO
 
-from models.models import ModelVersion
+from models.models import Conversion, ModelVersion
 from models.selectors import manifest_of
 from runs.blobs import CHUNK, BlobStore, store_for
 from runs.models import Process
 from runs.snapshots import Entry, Manifest, tar_of
+from workspace.errors import DomainError
+from workspace.streaming import pieces_of
 
 GZIP = 31  # of zlib: the window's size, plus 16 for gzip's frame
 EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+class Damaged(DomainError):
+    """What is stored is not what was registered."""
+
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 class Checked(BlobStore):
@@ -34,7 +43,7 @@ class _CheckedFile:
         piece = self._file.read(size)
         self._digester.update(piece)
         if not piece and self._digester.hexdigest() != self._expected:
-            raise OSError(f"Blob {self._expected} is damaged: its bytes have another digest.")
+            raise Damaged(f"Blob {self._expected} is damaged: its bytes have another digest.")
         return piece
 
     def __enter__(self) -> "_CheckedFile":
@@ -44,9 +53,42 @@ class _CheckedFile:
         self._file.close()
 
 
+def check_files(version: ModelVersion) -> None:
+    """Read every file of a version, so that none is sent that is not as it was registered.
+
+    Raises Damaged, naming the file.
+    """
+    for entry in manifest_of(version).entries:
+        check_blob(version, entry)
+
+
+def check_blob(version: ModelVersion, entry: Entry) -> None:
+    try:
+        with Checked(store_for(version.model.team).root).open(entry.digest) as file:
+            while file.read(CHUNK):
+                pass
+    except (Damaged, FileNotFoundError) as error:
+        what = "gone from" if isinstance(error, FileNotFoundError) else "damaged in"
+        raise Damaged(
+            f"{entry.path} of {version} is {what} the storage (SHA-256 {entry.digest}), so nothing"
+            " of it is given out. Bring the storage back from a backup, or register it again."
+        ) from None
+
+
+def onnx_file(conversion: Conversion) -> tuple[str, Iterator[bytes]]:
+    """Give the digest and the bytes of a converted version. Raises Damaged."""
+    version = conversion.version
+    store = store_for(version.model.team)
+    manifest = Manifest.from_content(store.path(conversion.manifest_digest).read_bytes())
+    (entry,) = manifest.entries
+    check_blob(version, entry)
+    return entry.digest, pieces_of(store.open(entry.digest))
+
+
 def tar_for_process(process: Process) -> Iterator[bytes]:
     """Give what a replica's runner unpacks: model/<version>/ with the version's files."""
     version = process.group.replica.revision.model_version
+    check_files(version)
     return _tar(version, f"model/{version.version}")
 
 

@@ -27,9 +27,12 @@ NUMPY_NAMES = {
 }
 EXPORT = "Export it with model.export(FOLDER) in Keras 3, or tf.saved_model.save(model, FOLDER)"
 OTHER_FORMATS = {
-    ".keras": f"a Keras archive. {EXPORT}, and register that folder.",
-    ".h5": f"a Keras HDF5 file. Load it with Keras. {EXPORT}, and register that folder.",
-    ".hdf5": f"a Keras HDF5 file. Load it with Keras. {EXPORT}, and register that folder.",
+    ".keras": "a Keras archive. Send that file itself, not packed into another, and it is"
+    " converted; or name it as the path where it is an output of a run.",
+    ".h5": "a Keras HDF5 file. Send that file itself, not packed into another, and it is converted;"
+    " or name it as the path where it is an output of a run.",
+    ".hdf5": "a Keras HDF5 file. Send that file itself, not packed into another, and it is"
+    " converted; or name it as the path where it is an output of a run.",
     ".tflite": "a TensorFlow Lite model, which cannot be turned back. Register the SavedModel that"
     " it was converted from.",
     ".pkl": "a Python pickle, which runs code when it is read. Only SavedModels can be registered.",

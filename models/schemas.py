@@ -6,7 +6,7 @@ from typing import Any
 from ninja import Schema
 
 from models import selectors
-from models.models import ModelVersion, RegisteredModel
+from models.models import Conversion, Import, ModelVersion, RegisteredModel
 
 
 class VersionOut(Schema):
@@ -114,3 +114,55 @@ class ModelDetail(ModelOut):
     @staticmethod
     def resolve_versions(model: RegisteredModel) -> list[ModelVersion]:
         return list(selectors.versions_of(model))
+
+
+class WorkOut(Schema):
+    state: str
+    step: str
+    error: str
+    created_by: str | None
+    created_at: datetime
+    ended_at: datetime | None
+
+    @staticmethod
+    def resolve_created_by(work: Conversion | Import) -> str | None:
+        return work.created_by.get_username() if work.created_by else None
+
+
+class ConversionOut(WorkOut):
+    """A version as ONNX; `parity` is there once it is done."""
+
+    version: str
+    opset: int | None
+    size_bytes: int | None
+    parity: dict[str, Any]
+
+    @staticmethod
+    def resolve_version(conversion: Conversion) -> str:
+        return str(conversion.version)
+
+
+class ImportOut(WorkOut):
+    """A Keras file on its way; `version` names what it became once it is done."""
+
+    number: int
+    file: str
+    name: str
+    version: str | None
+    url: str
+
+    @staticmethod
+    def resolve_file(brought: Import) -> str:
+        return brought.filename
+
+    @staticmethod
+    def resolve_name(brought: Import) -> str:
+        return str(brought.registration["name"])
+
+    @staticmethod
+    def resolve_version(brought: Import) -> str | None:
+        return str(brought.version) if brought.version else None
+
+    @staticmethod
+    def resolve_url(brought: Import) -> str:
+        return f"/t/{brought.team.slug}/model-imports/{brought.number}/"

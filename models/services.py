@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import BinaryIO
 
 from django.contrib.auth.models import User
@@ -10,7 +11,7 @@ from django.db.models import F
 
 from models.models import ModelVersion, RegisteredModel
 from models.registration import FRAMEWORK, Registration
-from models.sources import Found, from_archive, from_run
+from models.sources import Found, from_archive, from_folder, from_run
 from runs.blobs import BlobStore, store_for
 from runs.models import Run
 from workspace.models import Team
@@ -42,6 +43,25 @@ def register_from_archive(
         run=None,
         registration=registration,
         fetch=partial(from_archive, file, filename, path),
+    )
+
+
+def register_from_folder(
+    *,
+    team: Team,
+    by: User | None,
+    run: Run | None,
+    folder: Path,
+    path: str,
+    registration: Registration,
+) -> ModelVersion:
+    """Register the SavedModel in a folder of ours; `path` says what it was made of."""
+    return _register(
+        team=team,
+        by=by,
+        run=run,
+        registration=registration,
+        fetch=partial(from_folder, folder, path),
     )
 
 

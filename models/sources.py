@@ -56,6 +56,23 @@ def from_run(run: Run, path: str, store: BlobStore) -> Found:
     return Found(folder, saved_model, Manifest.of(entries))
 
 
+def from_folder(folder: Path, path: str, store: BlobStore) -> Found:
+    """Store the SavedModel in a folder that a converter wrote; links in it count as nothing."""
+    files = {
+        found.relative_to(folder).as_posix(): found
+        for found in sorted(folder.rglob("*"))
+        if found.is_file() and not found.is_symlink()
+    }
+    saved_model = check(
+        {name: found.stat().st_size for name, found in files.items()}, files.__getitem__
+    )
+    entries = []
+    for name, found in files.items():
+        with found.open("rb") as content:
+            entries.append(Entry(name, *store.put_stream(content)))
+    return Found(path, saved_model, Manifest.of(entries))
+
+
 def from_archive(file: BinaryIO, filename: str, path: str, store: BlobStore) -> Found:
     """Store the SavedModel at or below a folder of a .zip or .tar.gz."""
     with _naming("archive"):

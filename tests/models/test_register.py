@@ -130,8 +130,8 @@ def test_an_archive_is_registered_from_wherever_its_model_lies(
 
 
 BAD_ARCHIVES = {
-    "keras": ({"model.keras": b"PK"}, "a Keras archive. Export it with model.export"),
-    "hdf5": ({"model.h5": b"HDF"}, "a Keras HDF5 file. Load it with Keras."),
+    "keras": ({"model.keras": b"PK"}, "a Keras archive. Send that file itself"),
+    "hdf5": ({"model.h5": b"HDF"}, "a Keras HDF5 file. Send that file itself"),
     "pickle": ({"model.pkl": b"cos"}, "a Python pickle, which runs code"),
     "checkpoint": ({"ckpt-1.index": b"x"}, "a checkpoint: variables without a graph"),
     "nothing of the kind": (

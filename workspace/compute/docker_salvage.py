@@ -67,7 +67,7 @@ class Salvage:
             try:
                 state = client.api.inspect_container(container)["State"]
                 chunks, _ = client.api.get_archive(container, containers.FOLDER, COPY_BYTES)
-                _unpack(chunks, place)
+                unpack(chunks, place)
             except NotFound:
                 return
         folder = Folder(str(place))
@@ -100,7 +100,7 @@ def _ending_of(state: dict[str, Any], was_launched: bool) -> dict[str, Any]:
     }
 
 
-def _unpack(chunks: Iterable[bytes], place: Path) -> None:
+def unpack(chunks: Iterable[bytes], place: Path) -> None:
     """Write the regular files of an archive below `place`; links and devices are left out.
 
     What a container sends is not trusted: nothing is written through a link, or elsewhere.

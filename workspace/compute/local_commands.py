@@ -14,9 +14,16 @@ SILENCE_SECONDS = 1.0
 
 
 def run(
-    command: Sequence[str], folder: Path, words: BuildLog, more: Mapping[str, str] | None = None
+    command: Sequence[str],
+    folder: Path,
+    words: BuildLog,
+    more: Mapping[str, str] | None = None,
+    *,
+    only: Mapping[str, str] | None = None,
 ) -> int:
     """Run a command with its output going to the log as it comes, and give its exit code.
+
+    It gets our variables and `more`, or else none but `only`.
 
     When the log says that the build is not wanted any more, all that was started is killed.
     """
@@ -25,7 +32,7 @@ def run(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=variables() | dict(more or {}),
+        env=variables() | dict(more or {}) if only is None else only,
         cwd=folder,
         start_new_session=True,
     ) as started:

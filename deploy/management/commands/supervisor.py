@@ -12,6 +12,7 @@ from django.db import DatabaseError, close_old_connections
 from deploy.reconciler import ServiceReconciler
 from deploy.traffic import drop_old_traffic
 from models.selectors import manifests_kept_for
+from models.work import recover_abandoned
 from runs.reconciler import RunReconciler
 from runs.sweeping import sweep_uploads
 from workspace import bell, leases
@@ -56,6 +57,7 @@ class Command(BaseCommand):
                         )
                     if has_duty:
                         recover_stale()
+                        recover_abandoned()
                         runs.tick()
                         services.tick()
                         if started - swept_at > SWEEP_EVERY_SECONDS:
