@@ -50,12 +50,12 @@ class Gateway:
         self.bodies = Bodies()
         self.books = Books()
         self.waking = Waking(self.routes)
+        self.hangs = Hangs(self.pool)
         self.shadows = Shadows(self.pool, self.books.tallies)
         self.in_flight: dict[int, int] = {}
         self.refused: dict[int, int] = {}
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.hangs = Hangs(self.pool)
         self.books.open()
         self.hangs.open()
         method: str = scope["method"]
