@@ -1,7 +1,8 @@
 """The whole journey on the examples, through the public REST API: train, register, deploy, score.
 
 `python -m config.demo` leaves the dashboard up; with ONCE=1 it stops everything at the end. It
-exits with 0 only if every step worked.
+exits with 0 only if every step worked. With TRAINYARD_TOKEN, that of a member, it takes the journey
+on the Trainyard that runs at TRAINYARD_URL, such as one of compose.yaml, and starts none.
 """
 
 import io
@@ -25,6 +26,7 @@ PORT = os.environ.get("TRAINYARD_PORT", "8000")
 URL = os.environ.get("TRAINYARD_URL", f"http://127.0.0.1:{PORT}").rstrip("/")
 TEAM = f"{URL}/api/v1/teams/default"
 MODEL, SERVICE = "digits", "digits"
+TOKEN = os.environ.get("TRAINYARD_TOKEN", "")
 STEP_SECONDS = 900
 
 
@@ -34,6 +36,8 @@ class Failed(Exception):
 
 def main() -> int:
     os.chdir(ROOT)
+    if TOKEN:
+        return _visit()
     password = os.environ.setdefault("TRAINYARD_ADMIN_PASSWORD", secrets.token_urlsafe(9))
     product = subprocess.Popen([sys.executable, "-m", "config.launch"])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -54,11 +58,29 @@ def main() -> int:
         _stop(product)
 
 
+def _visit() -> int:
+    """Take the journey on a Trainyard that runs already."""
+    _say(f"1/6 Going to {URL}")
+    api = Api(TOKEN)
+    try:
+        _travel(api)
+        if os.environ.get("ONCE") == "1":
+            _stop_service(api)
+    except (Failed, KeyboardInterrupt) as stop:
+        _say(f"The demo stopped: {stop or 'interrupted'}")
+        return 1
+    return 0
+
+
 def _journey(product: subprocess.Popen[bytes]) -> "Api":
     _say("1/6 Starting Trainyard")
     _until(lambda: _healthy(product), "Trainyard did not become healthy", seconds=60)
-    token = _run_manage("token", "admin", "--name", "demo").split()[-1]
-    api = Api(token)
+    api = Api(_run_manage("token", "admin", "--name", "demo").split()[-1])
+    _travel(api)
+    return api
+
+
+def _travel(api: "Api") -> None:
     _say(f"2/6 Submitting {EXAMPLE.relative_to(ROOT)}: two workers train one Keras model")
     run = api.submit(EXAMPLE)
     _say(f"    Watch it: {URL}{run['url']}")
@@ -86,7 +108,6 @@ def _journey(product: subprocess.Popen[bytes]) -> "Api":
     _say(f"    The service says it is a {digit} (probability {chances[digit]:.3f}).")
     if digit != 7:
         raise Failed(f"the service took the 7 for a {digit}")
-    return api
 
 
 class Api:

@@ -73,4 +73,4 @@ print(f"serving {flags['model_name']} {model.name}", flush=True)
 if "die" in behaviour:
     print("I have no wish to live", flush=True)
     sys.exit(9)
-ThreadingHTTPServer((flags["host"], int(flags["rest_api_port"])), Handler).serve_forever()
+ThreadingHTTPServer((flags.get("host", "0.0.0.0"), int(flags["rest_api_port"])), Handler).serve_forever()

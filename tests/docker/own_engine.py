@@ -31,7 +31,10 @@ from tests.waiting import wait_for
 
 FOLDER = CACHE / "own-engine"
 NAMESPACE, LINK = "trainyard-own", "ty-own"
+SERVING_IMAGE = "trainyard-tests/serving:{version}"
 HOST, INSIDE = "10.215.0.1", "10.215.0.2"
+# As other machines reach the engine.
+REMOTE = f"tcp://{INSIDE}:2375"
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ class OwnEngine(Engine):
 
     def start(self) -> None:
         enter = ("ip", "netns", "exec", NAMESPACE, "unshare", "--uts", "sh", "-ec", ENTER, "sh")
-        start_dockerd(FOLDER, prefix=(*enter, NAMESPACE, control_groups()))
+        doors = ("--tls=false", f"--host={REMOTE}")
+        start_dockerd(FOLDER, *doors, prefix=(*enter, NAMESPACE, control_groups()))
         wait_for(self.answers, f"an answer of dockerd ({FOLDER}/log)", START_SECONDS)
 
     def stop(self) -> None:
@@ -58,17 +62,22 @@ class OwnEngineProduct(DockerProduct):
     """A product that reaches the engine's containers, and they it, over a link."""
 
     def __init__(self, folder: Path, engine: Engine) -> None:
-        Product.__init__(self, folder, {"TRAINYARD_BIND": "0.0.0.0"})  # noqa: S104
+        variables = {"TRAINYARD_BIND": "0.0.0.0", "TRAINYARD_SERVING_IMAGE": SERVING_IMAGE}  # noqa: S104
+        Product.__init__(self, folder, variables)
         self.engine = engine
 
     def make_target(self) -> None:
+        self.add_target(TARGET, self.engine.address)
+
+    def add_target(self, name: str, address: str) -> None:
         port = self.url.rpartition(":")[2]
         self.post(
             "/targets",
             {
-                "name": TARGET,
+                "name": name,
                 "kind": "docker",
-                "address": self.engine.address,
+                "address": address,
+                "without_tls": address.startswith("tcp"),
                 "web_url": f"http://{HOST}:{port}",
             },
         )

@@ -21,7 +21,12 @@ class SwarmProduct(Product):
     """A product whose web is reached by the nodes of a swarm, and a target for that."""
 
     def __init__(self, folder: Path, swarm: Swarm) -> None:
-        super().__init__(folder, {"SECRET_KEY": SECRET_KEY, "TRAINYARD_BIND": "0.0.0.0"})  # noqa: S104
+        variables = {
+            "SECRET_KEY": SECRET_KEY,
+            "TRAINYARD_BIND": "0.0.0.0",  # noqa: S104
+            "TRAINYARD_SERVING_IMAGE": f"{swarm.registry}/serving:{{version}}",
+        }
+        super().__init__(folder, variables)
         self.swarm = swarm
         key = hashlib.sha256(b"installation" + SECRET_KEY.encode())
         self.installation = key.hexdigest()[:12]

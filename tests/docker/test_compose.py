@@ -1,6 +1,8 @@
 """compose.yaml, started for real: every part in a container, with PostgreSQL and Valkey."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,6 +10,7 @@ import httpx
 import pytest
 from docker.models.containers import Container
 
+from tests.config.launched import CLEAN, ROOT
 from tests.docker.compose import Composed, composed
 from tests.docker.engine import BASE_IMAGE, Engine
 from tests.product.product import OVER, PASSWORD
@@ -137,6 +140,24 @@ def test_a_run_ends_completed_on_the_engine_of_the_host(compose: Composed) -> No
         assert run["status"] == "Completed", run
         assert api.get(f"/runs/{number}/logs/worker-0").text == "hello from 10001\n"
         assert api.get(f"/runs/{number}/files/outputs/result").text == "42"
+
+
+@pytest.mark.tensorflow
+def test_the_journey_of_the_demo_trains_registers_deploys_and_scores(compose: Composed) -> None:
+    token = compose("exec", "-T", "web", "python", "manage.py", "token", "admin").split()[-1]
+    done = subprocess.run(
+        [sys.executable, "-m", "config.demo"],
+        cwd=ROOT,
+        env=CLEAN | {"TRAINYARD_URL": compose.url, "TRAINYARD_TOKEN": token, "ONCE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, (done.stdout[-3000:], done.stderr)
+    assert "The service says it is a 7" in done.stdout
+    with team_api(compose) as api:
+        service = api.get("/services/digits").json()
+        assert (service["target"], service["state"]) == ("local", "Stopped")
 
 
 def test_what_a_killed_container_printed_is_not_lost(engine: Engine, compose: Composed) -> None:
