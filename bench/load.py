@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from bench.measure import percentile
+
 UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
@@ -18,6 +20,7 @@ UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 class Load:
     p50: float
     rps: float
+    p99: float
 
 
 def load(
@@ -43,10 +46,12 @@ def _by_wrk(
             [*command, "-s", script.name, url], check=True, capture_output=True, text=True
         ).stdout
     median = re.search(r"50%\s+([\d.]+)(us|ms|s)", said)
+    late = re.search(r"99%\s+([\d.]+)(us|ms|s)", said)
     rate = re.search(r"Requests/sec:\s+([\d.]+)", said)
-    if not median or not rate or "Non-2xx" in said or "Socket errors" in said:
+    if not median or not late or not rate or "Non-2xx" in said or "Socket errors" in said:
         raise RuntimeError(f"wrk met trouble at {url}:\n{said}")
-    return Load(float(median[1]) * UNITS[median[2]], float(rate[1]))
+    p50, p99 = (float(found[1]) * UNITS[found[2]] for found in (median, late))
+    return Load(p50, float(rate[1]), p99)
 
 
 async def _by_ourselves(
@@ -72,4 +77,4 @@ async def _by_ourselves(
         writer.close()
 
     await asyncio.gather(*(client() for _ in range(connections)))
-    return Load(statistics.median(times), len(times) / seconds)
+    return Load(statistics.median(times), len(times) / seconds, percentile(times, 0.99))

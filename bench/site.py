@@ -33,7 +33,7 @@ OVER = {"Completed", "Failed", "Canceled"}
 class Site:
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._launcher: subprocess.Popen[bytes] | None = None
         self._connection: http.client.HTTPConnection | None = None
@@ -213,7 +213,8 @@ def until(condition: Callable[[], bool], what: str, patience: float, every: floa
         time.sleep(every)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

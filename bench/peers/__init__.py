@@ -21,12 +21,28 @@ def ray() -> dict[str, float]:
 
 @cache
 def kserve() -> dict[str, float]:
-    """Give KServe's median time and requests a second with a model like ours in NumPy."""
+    """Give KServe's figures with a model like ours in NumPy.
+
+    That is the median time at one connection, and requests a second and the 99th percentile of
+    the times at eight.
+    """
     return _figures_of("kserve_numpy", "kserve==0.21.0")
 
 
-def _figures_of(program: str, requirement: str) -> dict[str, float]:
-    python = _python_with(requirement)
+@cache
+def mlflow() -> dict[str, float]:
+    """Give the same figures of `mlflow models serve`."""
+    return _figures_of("mlflow_serve", "mlflow==3.17.2")
+
+
+@cache
+def bentoml() -> dict[str, float]:
+    """Give the same figures of BentoML."""
+    return _figures_of("bentoml_numpy", "bentoml==1.4.39", "numpy")
+
+
+def _figures_of(program: str, *requirements: str) -> dict[str, float]:
+    python = python_with(*requirements)
     said = subprocess.run(
         [python, HERE / f"{program}.py"], check=True, stdout=subprocess.PIPE, text=True
     )
@@ -34,14 +50,17 @@ def _figures_of(program: str, requirement: str) -> dict[str, float]:
     return figures
 
 
-def _python_with(requirement: str) -> Path:
-    folder = CACHE / requirement.replace("[default]", "")
+def python_with(*requirements: str) -> Path:
+    """Return the Python of a virtualenv with these packages, made once and kept."""
+    folder = CACHE / requirements[0].replace("[default]", "")
     python = folder / "bin" / "python"
-    if not (folder / "is-whole").exists():
+    mark = folder / "is-whole"
+    wanted = "\n".join(requirements)
+    if not mark.exists() or mark.read_text() not in ("", wanted):
         uv = find_uv_bin()
         make = [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)]
         subprocess.run(make, check=True)
-        install = [uv, "pip", "install", "--quiet", "--python", str(python), requirement]
+        install = [uv, "pip", "install", "--quiet", "--python", str(python), *requirements]
         subprocess.run(install, check=True)
-        (folder / "is-whole").touch()
+        mark.write_text(wanted)
     return python

@@ -49,7 +49,7 @@ def main() -> None:
         eight = load(url, BODY, {}, connections=8, seconds=3)
     finally:
         server.terminate()
-    print(json.dumps({"p50": one.p50, "rps": eight.rps}))
+    print(json.dumps({"p50": one.p50, "rps": eight.rps, "p99": eight.p99}))
 
 
 if __name__ == "__main__":

@@ -5,13 +5,16 @@ from collections.abc import Callable, Iterator
 from bench.bench import Bench
 from bench.measure import Line
 from bench.rows import (
+    batching,
     containers,
     gateway,
     idle,
     images,
     logs,
+    modelserver,
     opening,
     queue,
+    rollout,
     runs,
     stop,
     training,
@@ -34,7 +37,11 @@ ROWS: dict[str, Row] = {
     "open": opening.measure,
     "uploads": uploads.measure,
     "training": training.measure,
+    "model-server": modelserver.measure,
+    "batching": batching.measure,
+    "batching-choices": batching.measure_choices,
     "gateway": gateway.measure,
+    "rollout": rollout.measure,
     "queue": queue.measure,
     "images": images.measure,
     "container-first-line": containers.measure_first_line,

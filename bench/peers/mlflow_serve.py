@@ -1,0 +1,62 @@
+"""Run in MLflow's virtualenv: `mlflow models serve` a model like the benchmark's, measured."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
+
+from bench.load import load
+
+PORT = 18267
+BODY = json.dumps({"inputs": [[5.1, 3.5, 1.4, 0.2]]}).encode()
+
+
+def save(folder: str) -> None:
+    import mlflow.pyfunc
+    import numpy as np
+
+    class Half(mlflow.pyfunc.PythonModel):
+        def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+            return np.asarray(model_input) / 2 + 2
+
+    mlflow.pyfunc.save_model(folder, python_model=Half(), pip_requirements=["mlflow"])
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as home:
+        model = f"{home}/half"
+        save(model)
+        command = [f"{sys.prefix}/bin/mlflow", "models", "serve", "-m", model, "-p", str(PORT)]
+        server = subprocess.Popen(
+            [*command, "--env-manager", "local", "--workers", "1"],
+            cwd=home,
+            env=os.environ | {"PATH": f"{sys.prefix}/bin:{os.environ['PATH']}"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            while socket.socket().connect_ex(("127.0.0.1", PORT)):
+                if server.poll() is not None:
+                    raise RuntimeError("mlflow models serve ended")
+                time.sleep(0.05)
+            url = f"http://127.0.0.1:{PORT}/invocations"
+            load(url, BODY, {}, connections=1, seconds=1)
+            one = load(url, BODY, {}, connections=1, seconds=3)
+            eight = load(url, BODY, {}, connections=8, seconds=3)
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+    print(json.dumps({"p50": one.p50, "rps": eight.rps, "p99": eight.p99}))
+
+
+if __name__ == "__main__":
+    main()

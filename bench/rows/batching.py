@@ -1,0 +1,82 @@
+"""Batching on beside batching off, on a model with matrix products worth batching."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+from bench import modelserver
+from bench.bench import Bench
+from bench.load import load
+from bench.measure import Line, alternate
+
+BODY = json.dumps({"instances": [[0.5] * 16]}).encode()
+CONNECTIONS, SECONDS, ROUNDS = 32, 4, 3
+# What the documentation says: a thread for each core, no waiting.
+USUAL = "max_batch_size { value: 32 } max_enqueued_batches { value: 100 }"
+CHOICES = {
+    "1 thread": f"{USUAL} num_batch_threads {{ value: 1 }}",
+    "4 threads": f"{USUAL} num_batch_threads {{ value: 4 }}",
+    "waiting 2 ms": f"{USUAL} batch_timeout_micros {{ value: 2000 }}",
+    "batches of 16": USUAL.replace("32", "16"),
+}
+
+
+def measure(bench: Bench) -> Iterator[Line]:
+    """Compare the usual parameters with no batching."""
+    model = _model(bench)
+    with (
+        modelserver.serving(model) as off,
+        modelserver.serving(model, *_flags(bench.folder, "usual", USUAL)) as on,
+    ):
+        ours, theirs = alternate(lambda: _rate(on), lambda: _rate(off), ROUNDS)
+        yield Line(
+            f"batching at c={CONNECTIONS}",
+            ours,
+            "rps",
+            1.5,
+            "without",
+            theirs,
+            of_ratio=True,
+            is_least=True,
+        )
+
+
+def measure_choices(bench: Bench) -> Iterator[Line]:
+    """Compare other parameters with the usual ones, which none should beat by much."""
+    model = _model(bench)
+    for name, text in CHOICES.items():
+        with ExitStack() as servers:
+            start = servers.enter_context
+            usual = start(modelserver.serving(model, *_flags(bench.folder, "usual", USUAL)))
+            other = start(modelserver.serving(model, *_flags(bench.folder, "other", text)))
+            theirs, ours = alternate(partial(_rate, other), partial(_rate, usual), ROUNDS)
+        yield Line(
+            f"batching, {name}, at c={CONNECTIONS}",
+            theirs,
+            "rps",
+            1.25,
+            "a thread a core, no waiting",
+            ours,
+            of_ratio=True,
+        )
+
+
+def _model(bench: Bench) -> Path:
+    folder = bench.folder / "serving-models"
+    if not folder.exists():
+        bench.say("building models")
+        modelserver.build_models(folder)
+    return folder / "wide"
+
+
+def _flags(folder: Path, name: str, parameters: str) -> tuple[str, ...]:
+    file = folder / f"{name}-batching.txt"
+    file.write_text(parameters)
+    return ("--enable_batching", f"--batching_parameters_file={file}")
+
+
+def _rate(url: str) -> float:
+    load(url, BODY, {}, connections=CONNECTIONS, seconds=1)
+    return load(url, BODY, {}, connections=CONNECTIONS, seconds=SECONDS).rps
