@@ -12,6 +12,7 @@ from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
     inference_pb2,
+    model_pb2,
     predict_pb2,
     regression_pb2,
 )
@@ -71,7 +72,7 @@ class PredictionService:
     async def multi_inference(self, data: bytes, context: Any) -> bytes:
         """Have several signatures of one model judge the same examples."""
         request = parsed(inference_pb2.MultiInferenceRequest, data)
-        spec = request.tasks[0].model_spec if request.tasks else inference_pb2.ModelSpec()
+        spec = request.tasks[0].model_spec if request.tasks else model_pb2.ModelSpec()
         version = self._find(spec)
         servable = version.hold()
         try:

@@ -28,14 +28,13 @@ async def start(
     core: Core, flags: Flags, metrics: Metrics, prepare_thread: Callable[[], None]
 ) -> grpc.aio.Server:
     """Listen where the flags say; a ServingError says why that can't be."""
-    server = grpc.aio.server(
-        options=[
-            ("grpc.max_receive_message_length", _UNLIMITED),
-            ("grpc.max_send_message_length", _UNLIMITED),
-            ("grpc.so_reuseport", 0),
-            *channel_arguments(flags.grpc_channel_arguments),
-        ]
-    )
+    options: dict[str, str | int] = {
+        "grpc.max_receive_message_length": _UNLIMITED,
+        "grpc.max_send_message_length": _UNLIMITED,
+        "grpc.so_reuseport": 0,
+        **channel_arguments(flags.grpc_channel_arguments),
+    }
+    server = grpc.aio.server(options=list(options.items()))
     threads = ThreadPoolExecutor(flags.grpc_max_threads, "grpc", initializer=prepare_thread)
     prediction = PredictionService(
         core, threads, metrics, as_content=flags.enable_serialization_as_tensor_content
@@ -59,9 +58,9 @@ async def start(
     return server
 
 
-def channel_arguments(text: str) -> list[tuple[str, str | int]]:
+def channel_arguments(text: str) -> dict[str, str | int]:
     """Read `key=value,key=value`; values that are whole numbers are passed as such."""
-    arguments: list[tuple[str, str | int]] = []
+    arguments: dict[str, str | int] = {}
     for item in filter(None, text.split(",")):
         key, equals, value = item.partition("=")
         if not (key and equals):
@@ -69,9 +68,9 @@ def channel_arguments(text: str) -> list[tuple[str, str | int]]:
         try:
             number = int(value)
         except ValueError:
-            arguments.append((key, value))
+            arguments[key] = value
         else:
-            arguments.append((key, number if abs(number) < 2**31 else value))
+            arguments[key] = number if abs(number) < 2**31 else value
     return arguments
 
 
