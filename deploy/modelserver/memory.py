@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Lock
 
 CGROUPS = Path("/sys/fs/cgroup")
 
@@ -10,6 +11,36 @@ def memory_left() -> int | None:
     """Return the bytes left on the machine or in this container, whichever is less."""
     known = [_left_on_machine(), *_left_in_cgroups()]
     return min((left for left in known if left is not None), default=None)
+
+
+class Held:
+    """What the variables of all models take.
+
+    TensorFlow keeps the memory of models that have gone and gives it to the next ones, so the
+    most that was ever taken at once is room too.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._taken = 0
+        self._most = 0
+
+    def take(self, size: int) -> None:
+        with self._lock:
+            self._taken += size
+            self._most = max(self._most, self._taken)
+
+    def give_back(self, size: int) -> None:
+        with self._lock:
+            self._taken -= size
+
+    def room(self) -> int | None:
+        """Return the bytes that may still be taken, where that is known."""
+        left = memory_left()
+        return None if left is None else left + self._most - self._taken
+
+
+HELD = Held()
 
 
 def gibibytes(size: int) -> str:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from .errors import Code, ServingError
-from .memory import gibibytes, memory_left
+from .memory import gibibytes
 
 LARGEST_MESSAGE = 2**31 - 1
 GRAPH = "saved_model.pb"
@@ -30,15 +30,18 @@ def check_graph_file(path: Path) -> None:
         )
 
 
-def check_memory(path: Path, left: int | None = None) -> None:
-    """Refuse variables that are larger than the memory that is left."""
-    needed = sum(file.stat().st_size for file in (path / VARIABLES).glob("variables.data-*"))
-    left = memory_left() if left is None else left
-    if left is not None and needed > left:
+def size_of_variables(path: Path) -> int:
+    """Return the bytes that the variables take."""
+    return sum(file.stat().st_size for file in (path / VARIABLES).glob("variables.data-*"))
+
+
+def check_memory(path: Path, needed: int, room: int | None) -> None:
+    """Refuse variables that are larger than the room there is for them."""
+    if room is not None and needed > room:
         raise ServingError(
             Code.RESOURCE_EXHAUSTED,
             f"Could not load the SavedModel at {path}: its variables take {gibibytes(needed)} of"
-            f" memory and {gibibytes(left)} are left. Give the server more memory or serve fewer"
+            f" memory and {gibibytes(room)} are left. Give the server more memory or serve fewer"
             " models",
         )
 

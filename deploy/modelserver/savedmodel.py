@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from itertools import chain
 from pathlib import Path
 from time import perf_counter
@@ -18,7 +18,8 @@ import numpy as np
 
 from .batching import Batching, BatchQueue
 from .errors import Code, ServingError
-from .model_files import check_graph_file, check_memory, check_variables
+from .memory import HELD
+from .model_files import check_graph_file, check_memory, check_variables, size_of_variables
 from .monitoring import Metrics
 from .signatures import BoundedCall, Call, Signature
 from .tensors import Array
@@ -57,12 +58,17 @@ class LoadedModel:
     close: Callable[[], None]
 
 
+@cache
 def import_tensorflow() -> Any:
     """Import TensorFlow without its start-up chatter."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf
 
     tf.get_logger().setLevel("ERROR")
+    # What stays for good is kept out of the collector's way: a full pass over TensorFlow's
+    # objects would halt every request for tens of milliseconds.
+    gc.collect()
+    gc.freeze()
     return tf
 
 
@@ -81,9 +87,11 @@ def load(path: Path, options: SessionOptions) -> LoadedModel:
 def _load(path: Path, options: SessionOptions) -> LoadedModel:
     check_graph_file(path)
     tf = import_tensorflow()
+    size = size_of_variables(path)
     if not tf.config.list_physical_devices("GPU"):
-        check_memory(path)
+        check_memory(path, size, HELD.room())
     check_variables(path)
+    HELD.take(size)
     graph = tf.Graph()
     session = tf.compat.v1.Session(graph=graph, config=_session_config(options))
     queues: list[BatchQueue] = []
@@ -104,19 +112,19 @@ def _load(path: Path, options: SessionOptions) -> LoadedModel:
         for queue in queues:
             queue.close()
         session.close()
+        HELD.give_back(size)
         raise _load_error(tf, error, path) from error
     metadata = {name: _describe(item) for name, item in sorted(meta_graph.signature_def.items())}
 
     def close() -> None:
+        nonlocal session
         for queue in queues:
             queue.close()
         session.close()
+        session = None
+        HELD.give_back(size)
         gc.collect()
 
-    # What stays for good is kept out of the collector's way: a full pass over TensorFlow's
-    # objects would halt every request for tens of milliseconds.
-    gc.collect()
-    gc.freeze()
     return LoadedModel(signatures, metadata, dict(meta_graph.signature_def), close)
 
 

@@ -280,10 +280,9 @@ class Model:
 
     async def _take_down(self, version: Version) -> None:
         await version.drained()
-        servable, version.servable = version.servable, None
-        if servable is not None:
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._loading.unloaders, servable.close)
+        # Nothing but `close` may know the model from here on, or its memory couldn't be freed.
+        close, version.servable = version.loaded.close, None
+        await asyncio.get_running_loop().run_in_executor(self._loading.unloaders, close)
         version.state = State.END
         log.info("Version %d of model %s is unloaded", version.number, self.name)
 

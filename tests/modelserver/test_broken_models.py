@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from deploy.modelserver.errors import Code, ServingError
-from deploy.modelserver.memory import memory_left
-from deploy.modelserver.model_files import check_memory
+from deploy.modelserver.memory import Held, memory_left
+from deploy.modelserver.model_files import check_memory, size_of_variables
 from tests.waiting import wait_for
 
 from .serving import ModelServer
@@ -171,9 +171,11 @@ def test_variables_larger_than_the_memory_that_is_left_are_refused_with_the_figu
         file.touch()
         os.truncate(file, 5 * GIB // 2)
 
-    check_memory(tmp_path, left=5 * GIB)
+    needed = size_of_variables(tmp_path)
+
+    check_memory(tmp_path, needed, room=5 * GIB)
     with pytest.raises(ServingError) as refused:
-        check_memory(tmp_path, left=4 * GIB)
+        check_memory(tmp_path, needed, room=4 * GIB)
 
     assert refused.value.code is Code.RESOURCE_EXHAUSTED
     assert "its variables take 5.0 GiB of memory and 4.0 GiB are left" in refused.value.message
@@ -184,3 +186,15 @@ def test_the_memory_that_is_left_is_at_most_what_the_machine_has() -> None:
 
     assert left is not None
     assert 0 < left <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def test_what_models_that_have_gone_took_is_room_for_the_next_ones() -> None:
+    held = Held()
+    held.take(1024 * GIB)
+    full = held.room()
+    held.give_back(1024 * GIB)
+    empty = held.room()
+
+    assert full is not None
+    assert empty is not None
+    assert full < 1024 * GIB < empty

@@ -268,3 +268,32 @@ def test_the_server_never_imports_django_and_starts_without_tensorflow(
 
     assert len(modules) > 10
     assert done.stdout.strip() == "False"
+
+
+RELOADS = """
+import gc, sys
+from pathlib import Path
+from deploy.modelserver.savedmodel import SessionOptions, import_tensorflow, load
+
+tf = import_tensorflow()
+for _ in range(3):
+    close = load(Path(sys.argv[1]), SessionOptions()).close
+    close()
+    del close
+gc.unfreeze()
+print(sum(isinstance(known, (tf.Graph, tf.compat.v1.Session)) for known in gc.get_objects()))
+"""
+
+
+def test_a_version_that_was_unloaded_leaves_no_graph_in_memory(
+    tensorflow_python: Path, saved_models: Path
+) -> None:
+    done = subprocess.run(
+        [str(tensorflow_python), "-c", RELOADS, str(saved_models / "zoo" / "3")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.strip() == "0"
