@@ -5,7 +5,7 @@ import pytest
 from workspace.compute.build_settings import settings_of
 from workspace.compute.image_bases import pull_problem
 from workspace.compute.image_layers import base_of, layers_of
-from workspace.environments_spec import EnvironmentSpec
+from workspace.environments_spec import EnvironmentSpec, ServerKind
 
 
 def keys_of(spec: EnvironmentSpec) -> list[str]:
@@ -88,3 +88,19 @@ def test_why_an_image_cannot_be_had_is_said_with_the_way_out(said: str, words: s
 def test_a_login_that_does_not_do_is_told_from_a_missing_one() -> None:
     said = pull_problem("a/b:1", "unauthorized: incorrect username or password", has_login=True)
     assert "the login that was given does not do" in said
+
+
+def test_an_image_that_serves_gets_a_python_for_the_runner_and_no_tensorflow() -> None:
+    spec = EnvironmentSpec.of("2.21", image="tensorflow/serving:2.21.0", server=ServerKind.IMAGE)
+    assert base_of(spec, "python:3.12", "") == "tensorflow/serving:2.21.0"
+    assert [layer.name for layer in layers_of(spec)] == ["system", "server", "python"]
+
+
+def test_our_own_server_comes_on_top_of_all_that_it_needs() -> None:
+    spec = EnvironmentSpec.of("2.21", packages=["orjson"], server=ServerKind.OWN)
+    layers = layers_of(spec)
+    names = [layer.name for layer in layers]
+    assert names == ["system", "python", "tensorflow", "packages", "model server"]
+    assert "deploy/modelserver/__main__.py" in layers[-1].files
+    plain = EnvironmentSpec.of("2.21", packages=["orjson"])
+    assert spec.digest("pool") != plain.digest("pool")

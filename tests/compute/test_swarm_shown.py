@@ -117,3 +117,34 @@ def test_a_swarm_without_a_leader_counts_as_one_that_does_not_answer(
     monkeypatch.setattr(backend, "_engine", Leaderless())
     with pytest.raises(Unreachable, match="The swarm has no leader"):
         backend.check()
+
+
+def published(**ports: int) -> dict[str, Any]:
+    chosen = [
+        {"TargetPort": int(inside.removeprefix("p")), "PublishedPort": outside}
+        for inside, outside in ports.items()
+    ]
+    return {"PortStatus": {"Ports": chosen}}
+
+
+@pytest.mark.parametrize(
+    ("node", "host"),
+    [
+        (described("k1", "alpha", Addr="10.0.0.5"), "10.0.0.5"),
+        (
+            described("k1", "alpha", Addr="0.0.0.0")  # noqa: S104
+            | {"ManagerStatus": {"Addr": "10.0.0.6:2377"}},
+            "10.0.0.6",
+        ),
+    ],
+    ids=["a worker", "a manager that does not know its own address"],
+)
+def test_published_ports_are_reached_on_the_node_of_the_task(
+    node: dict[str, Any], host: str
+) -> None:
+    running = task("running", status=published(p2223=32769, p2222=32768))
+    assert seen(running, node=node).doors == (f"{host}:32768", f"{host}:32769")
+
+
+def test_a_task_whose_node_has_not_chosen_ports_yet_has_no_doors() -> None:
+    assert seen(task("running")).doors == ()

@@ -1,0 +1,51 @@
+"""Where this server reaches the ports that containers publish, and to whom they are open."""
+
+import pytest
+
+from workspace.compute import docker_machine
+from workspace.compute.access import TargetAccess
+from workspace.compute.docker_client import Engine
+from workspace.compute.docker_doors import Door, door_of, doors_in
+
+GATEWAY = "172.17.0.1"
+
+
+@pytest.fixture(autouse=True)
+def gateway(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docker_machine, "gateway", lambda engine: GATEWAY)
+
+
+def engine(address: str, own_url: str = "http://127.0.0.1:8000") -> Engine:
+    return Engine(TargetAccess(home="", own_url=own_url, address=address))
+
+
+@pytest.mark.parametrize(
+    ("address", "own_url", "door"),
+    [
+        ("unix:///run/docker.sock", "http://127.0.0.1:8000", Door("127.0.0.1", "127.0.0.1")),
+        ("unix:///run/docker.sock", "http://web:8000", Door(GATEWAY, GATEWAY)),
+        ("tcp://127.0.0.1:2375", "http://127.0.0.1:8000", Door("127.0.0.1", "127.0.0.1")),
+        ("tcp://gpu-box:2376", "http://127.0.0.1:8000", Door("0.0.0.0", "gpu-box")),  # noqa: S104
+        ("ssh://ana@gpu-box", "http://web:8000", Door("0.0.0.0", "gpu-box")),  # noqa: S104
+    ],
+    ids=["beside it", "in a container beside it", "by a tunnel", "by tcp", "by ssh"],
+)
+def test_ports_are_open_no_wider_than_this_server_needs(
+    address: str, own_url: str, door: Door
+) -> None:
+    assert door_of(engine(address, own_url)) == door
+
+
+def test_doors_are_in_the_order_of_the_ports_inside_each_once() -> None:
+    listed = [
+        {"PrivatePort": 2223, "PublicPort": 49153, "IP": "0.0.0.0", "Type": "tcp"},  # noqa: S104
+        {"PrivatePort": 2222, "PublicPort": 49154, "IP": "0.0.0.0", "Type": "tcp"},  # noqa: S104
+        {"PrivatePort": 2222, "PublicPort": 49154, "IP": "::", "Type": "tcp"},
+        {"PrivatePort": 8500, "Type": "tcp"},
+    ]
+    found = doors_in(listed, engine("tcp://gpu-box:2376"))
+    assert found == ("gpu-box:49154", "gpu-box:49153")
+
+
+def test_what_has_published_nothing_has_no_doors() -> None:
+    assert doors_in([{"PrivatePort": 8500, "Type": "tcp"}], engine("tcp://gpu-box:2376")) == ()
