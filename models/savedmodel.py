@@ -7,18 +7,20 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any
 
+from models.checkpoint_index import DamagedIndex, read_index
 from models.savedmodel_reader import DAMAGED, TOO_LARGE
+from models.scan import findings_of
 from workspace.errors import Invalid, TooLarge
 
 GRAPH_FILE = "saved_model.pb"
 TEXT_GRAPH_FILE = "saved_model.pbtxt"
 LARGEST_GRAPH = 2 * 2**30 - 1  # of protocol buffers
+LARGEST_INDEX = 256 * 2**20
 READ_SECONDS = 90
 INITIALIZER = "__saved_model_init_op"
-INDEX_MAGIC = bytes.fromhex("57fb808b247547db")  # the last 8 bytes of a checkpoint's index
-SHARD = re.compile(r"variables\.data-(\d{5})-of-(\d{5})", re.ASCII)
+SHARD = re.compile(r"variables/variables\.data-\d{5}-of-\d{5}", re.ASCII)
 NUMPY_NAMES = {
     "half": "float16",
     "float": "float32",
@@ -54,6 +56,7 @@ class SavedModel:
 
     tensorflow_version: str
     signatures: dict[str, Any]
+    scan: list[dict[str, Any]]
 
 
 def folders_of(paths: Iterable[str]) -> list[str]:
@@ -137,7 +140,13 @@ def check(sizes: Mapping[str, int], path_of: Callable[[str], Path]) -> SavedMode
             "The SavedModel has no signature, so nothing in it can be called. Export it with"
             " model.export(FOLDER), or with tf.saved_model.save(model, FOLDER, signatures=...)."
         )
-    return SavedModel(graph["tensorflow_version"], signatures)
+    return SavedModel(graph["tensorflow_version"], signatures, findings_of(graph, sizes))
+
+
+def scan(graph_file: Path, sizes: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Give what a reader should know of a SavedModel that was checked before."""
+    graph = _serving_graph(_read(graph_file, sizes[GRAPH_FILE]))
+    return findings_of(graph, sizes)
 
 
 def _read(path: Path, size: int) -> dict[str, Any]:
@@ -186,32 +195,33 @@ def _serving_graph(found: dict[str, Any]) -> dict[str, Any]:
 def _check_variables(
     sizes: Mapping[str, int], path_of: Callable[[str], Path], *, needed: bool
 ) -> None:
-    shards = {
-        found[0]: int(found[2])
-        for path in sizes
-        if (found := SHARD.fullmatch(path.removeprefix("variables/")))
-    }
+    has_shards = any(SHARD.fullmatch(path) for path in sizes)
     index = "variables/variables.index"
     if index not in sizes:
-        if needed or shards:
+        if needed or has_shards:
             raise Invalid(
                 f"The SavedModel is incomplete: {index} is missing, so its variables cannot be"
                 " loaded. Register the whole folder that the export wrote."
             )
         return
-    with path_of(index).open("rb") as file:
-        if sizes[index] < len(INDEX_MAGIC) or _end_of(file) != INDEX_MAGIC:
-            raise Invalid(f"{index} is damaged or cut short. Export the model again.")
-    total = max(shards.values(), default=1)
-    for number in range(total):
-        name = f"variables.data-{number:05}-of-{total:05}"
-        if name not in shards:
-            raise Invalid(f"The SavedModel is incomplete: variables/{name} is missing.")
-
-
-def _end_of(file: BinaryIO) -> bytes:
-    file.seek(-len(INDEX_MAGIC), 2)
-    return file.read()
+    if sizes[index] > LARGEST_INDEX:
+        raise TooLarge(f"{index} is far larger than that of any model.")
+    try:
+        found = read_index(path_of(index).read_bytes())
+    except DamagedIndex as error:
+        raise Invalid(
+            f"{index} is damaged or cut short. Export the model again. ({error})"
+        ) from None
+    for number in range(found.shard_count):
+        name = f"variables/variables.data-{number:05}-of-{found.shard_count:05}"
+        if name not in sizes:
+            raise Invalid(f"The SavedModel is incomplete: {name} is missing.")
+        needed_bytes = found.least_bytes.get(number, 0)
+        if sizes[name] < needed_bytes:
+            raise Invalid(
+                f"The SavedModel is incomplete: {name} has {sizes[name]:,} bytes of at least"
+                f" {needed_bytes:,}, so the export or the upload was cut short."
+            )
 
 
 def _in_numpy_words(signature: dict[str, Any]) -> dict[str, Any]:

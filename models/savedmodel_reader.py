@@ -7,10 +7,12 @@ limits on memory and time; nothing in it is run. Started as `python -I savedmode
 import json
 import resource
 import sys
+from collections import Counter
 from typing import Any
 
 MEMORY_BYTES = 6 * 2**30
 CPU_SECONDS = 60
+LOADING = ("saved_model_main_op", "legacy_init_op", "table_initializer")
 VARIABLE_OPS = {"VarHandleOp", "Variable", "VariableV2", "TemporaryVariable", "AutoReloadVariable"}
 DAMAGED, TOO_LARGE = 3, 4
 
@@ -79,13 +81,17 @@ def _saved_model_class() -> Any:
 
 def _describe_graph(graph: Any) -> dict[str, Any]:
     nodes = [*graph.graph_def.node]
-    for function in graph.graph_def.library.function:
+    functions = {function.signature.name: function for function in graph.graph_def.library.function}
+    for function in functions.values():
         nodes += function.node_def
+    run, idle = _ops_of(graph, functions)
     return {
         "tags": list(graph.meta_info_def.tags),
         "tensorflow_version": graph.meta_info_def.tensorflow_version,
         "node_count": len(nodes),
         "has_variables": any(node.op in VARIABLE_OPS for node in nodes),
+        "ops_run": run,
+        "ops_idle": idle,
         "assets": [asset.filename for asset in graph.asset_file_def],
         "signatures": {
             key: {
@@ -96,6 +102,53 @@ def _describe_graph(graph: Any) -> dict[str, Any]:
             for key, signature in sorted(graph.signature_def.items())
         },
     }
+
+
+def _ops_of(graph: Any, functions: dict[str, Any]) -> tuple[Counter[str], Counter[str]]:
+    """Count the operations that run when the model is loaded or asked, and those that do not."""
+    nodes = {node.name: node for node in graph.graph_def.node}
+    reached = _reached(graph, nodes)
+    called: set[str] = set()
+    waiting = [nodes[name] for name in reached]
+    while waiting:
+        for name in (_called_by(waiting.pop()) & functions.keys()) - called:
+            called.add(name)
+            waiting += functions[name].node_def
+    run, idle = Counter[str](), Counter[str]()
+    for name, node in nodes.items():
+        (run if name in reached else idle)[node.op] += 1
+    for name, function in functions.items():
+        (run if name in called else idle).update(node.op for node in function.node_def)
+    for counter in (run, idle):
+        for name in functions.keys() & counter.keys():
+            del counter[name]
+    return run, idle
+
+
+def _reached(graph: Any, nodes: dict[str, Any]) -> set[str]:
+    """Name the nodes that outputs and initializers need."""
+    names = [
+        info.name
+        for signature in graph.signature_def.values()
+        for info in signature.outputs.values()
+    ]
+    for key in LOADING:
+        names += graph.collection_def[key].node_list.value if key in graph.collection_def else []
+    reached: set[str] = set()
+    while names:
+        name = names.pop().lstrip("^").partition(":")[0]
+        if name not in reached and name in nodes:
+            reached.add(name)
+            names += nodes[name].input
+    return reached
+
+
+def _called_by(node: Any) -> set[str]:
+    names = {node.op}
+    for value in node.attr.values():
+        names.add(value.func.name)
+        names.update(function.name for function in value.list.func)
+    return names
 
 
 def _tensors(tensors: Any) -> dict[str, Any]:

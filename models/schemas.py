@@ -72,8 +72,26 @@ class FileOut(Schema):
     digest: str
 
 
+class FindingOut(Schema):
+    level: str
+    kind: str
+    message: str
+
+
 class VersionDetail(VersionOut):
+    """A version with its files, and what a reader should know of its graph."""
+
+    digest: str
     files: list[FileOut]
+    scan: list[FindingOut]
+
+    @staticmethod
+    def resolve_digest(version: ModelVersion) -> str:
+        return version.manifest_digest
+
+    @staticmethod
+    def resolve_scan(version: ModelVersion) -> list[dict[str, Any]]:
+        return selectors.scan_of(version)
 
     @staticmethod
     def resolve_files(version: ModelVersion) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Reads of the registry that need more than one line."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from django.db.models import OuterRef, QuerySet, Subquery
 
@@ -13,7 +14,7 @@ from models.models import (
     Stage,
     WorkState,
 )
-from models.savedmodel import folders_of
+from models.savedmodel import GRAPH_FILE, folders_of, scan
 from runs.blobs import store_for
 from runs.files import outputs_of
 from runs.models import Run
@@ -126,6 +127,18 @@ def manifest_of(version: ModelVersion) -> Manifest:
         return Manifest.from_content(path.read_bytes())
     except FileNotFoundError:
         raise NotFound(f"The files of {version} are gone from the storage.") from None
+
+
+def scan_of(version: ModelVersion) -> list[dict[str, Any]]:
+    """Give what a scan found; one registered before there were scans is scanned now."""
+    if version.scan is None:
+        sizes = {entry.path: entry.size for entry in manifest_of(version).entries}
+        digests = {entry.path: entry.digest for entry in manifest_of(version).entries}
+        graph_file = store_for(version.model.team).path(digests[GRAPH_FILE])
+        version.scan = scan(graph_file, sizes)
+        version.save(update_fields=["scan"])
+    found: list[dict[str, Any]] = version.scan
+    return found
 
 
 def manifests_kept_for(team: Team) -> list[str]:

@@ -97,6 +97,7 @@ def _register(
             stage=registration.stage,
             description=registration.description,
             signatures=found.saved_model.signatures,
+            scan=found.saved_model.scan,
             manifest_digest=found.manifest.digest,
             file_count=len(found.manifest.entries),
             total_bytes=found.manifest.total_bytes,

@@ -8,11 +8,13 @@ from typing import Any
 
 from tensorboard.compat.proto import meta_graph_pb2, types_pb2
 
-from models.savedmodel import INDEX_MAGIC
+from models.checkpoint_index import FOOTER, MAGIC
 from models.savedmodel_reader import _saved_model_class
 from runs.files import run_folder
 from runs.models import Run, RunFile
 from tests.factories import make_group
+
+WEIGHTS = b"weights"
 
 
 def graph_file(
@@ -23,8 +25,13 @@ def graph_file(
     has_variables: bool = True,
     assets: tuple[str, ...] = (),
     version: str = "2.21.0",
+    ops: tuple[str, ...] = (),
+    idle_ops: tuple[str, ...] = (),
 ) -> bytes:
-    """Give the bytes of a saved_model.pb with one graph."""
+    """Give the bytes of a saved_model.pb with one graph.
+
+    `ops` are in a function that the signature calls, `idle_ops` in one that nothing does.
+    """
     saved_model = _saved_model_class()(saved_model_schema_version=1)
     graph = saved_model.meta_graphs.add()
     graph.meta_info_def.tags.extend(tags)
@@ -32,6 +39,13 @@ def graph_file(
     graph.graph_def.node.add(name="x", op="Placeholder")
     if has_variables:
         graph.graph_def.node.add(name="w", op="VarHandleOp")
+    for function, names in (("answer", ops), ("idle", idle_ops)):
+        made = graph.graph_def.library.function.add()
+        made.signature.name = function
+        for number, op in enumerate(names):
+            made.node_def.add(name=f"n{number}", op=op)
+    call = graph.graph_def.node.add(name="y", op="StatefulPartitionedCall", input=["x"])
+    call.attr["f"].func.name = "answer"
     for name in assets:
         graph.asset_file_def.add(filename=name)
     graph.signature_def["__saved_model_init_op"].CopyFrom(meta_graph_pb2.SignatureDef())
@@ -40,6 +54,7 @@ def graph_file(
         signature.method_name = "tensorflow/serving/predict"
         for name, (dtype, shape) in (inputs or {"x": (types_pb2.DT_FLOAT, [-1, 4])}).items():
             _describe(signature.inputs[name], dtype, shape)
+        signature.outputs["y"].name = "y:0"
         _describe(signature.outputs["y"], types_pb2.DT_FLOAT, [-1, 1])
     content: bytes = saved_model.SerializeToString()
     return content
@@ -54,13 +69,55 @@ def _describe(tensor: Any, dtype: int, shape: list[int] | None) -> None:
             tensor.tensor_shape.dim.add(size=size)
 
 
+def index_file(*sizes: int) -> bytes:
+    """Give the bytes of a checkpoint's index whose shards need so many bytes each."""
+    header = _field(1, len(sizes))
+    entries = [(b"", header)] + [
+        (f"v{shard}".encode(), _field(3, shard) + _field(5, size))
+        for shard, size in enumerate(sizes)
+    ]
+    data = _block(entries)
+    listing = _block([(b"w", _varint(0) + _varint(len(data)))])
+    meta = _block([])
+    handles = b"".join(
+        _varint(number)
+        for number in (
+            len(data) + 5 + len(listing) + 5,
+            len(meta),
+            len(data) + 5,
+            len(listing),
+        )
+    )
+    blocks = b"".join(block + bytes(5) for block in (data, listing, meta))
+    return blocks + handles.ljust(FOOTER - len(MAGIC), b"\0") + MAGIC
+
+
+def _block(entries: list[tuple[bytes, bytes]]) -> bytes:
+    content = b"".join(
+        _varint(0) + _varint(len(key)) + _varint(len(value)) + key + value for key, value in entries
+    )
+    return content + (0).to_bytes(4, "little") + (1).to_bytes(4, "little")
+
+
+def _field(number: int, value: int) -> bytes:
+    return _varint(number << 3) + _varint(value)
+
+
+def _varint(value: int) -> bytes:
+    written = b""
+    while value > 127:
+        written += bytes([value & 127 | 128])
+        value >>= 7
+    return written + bytes([value])
+
+
 def model_files(folder: str = "", **graph: Any) -> dict[str, bytes]:
     """Give the files of a whole SavedModel by path."""
     top = f"{folder}/" if folder else ""
     return {
         f"{top}saved_model.pb": graph_file(**graph),
-        f"{top}variables/variables.index": b"index" + INDEX_MAGIC,
-        f"{top}variables/variables.data-00000-of-00001": b"weights",
+        f"{top}variables/variables.index": index_file(len(WEIGHTS)),
+        f"{top}variables/variables.data-00000-of-00001": WEIGHTS,
     }
 
 

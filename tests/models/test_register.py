@@ -11,6 +11,7 @@ from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import AsyncClient, Client
 
+from models.checkpoint_index import MAGIC
 from models.models import ModelVersion
 from runs.models import Run
 from tests.factories import bearer, make_run
@@ -18,6 +19,7 @@ from tests.models.saved_models import (
     as_tar_gz,
     as_zip,
     graph_file,
+    index_file,
     model_files,
     put_outputs,
 )
@@ -158,6 +160,22 @@ BAD_ARCHIVES = {
     "damaged index": (
         {**model_files(), "variables/variables.index": b"1234567890"},
         "variables/variables.index is damaged",
+    ),
+    "lost shard": (
+        {**model_files(), "variables/variables.index": index_file(7, 9)},
+        "variables/variables.data-00000-of-00002 is missing",
+    ),
+    "half a shard": (
+        {**model_files(), "variables/variables.index": index_file(700)},
+        "variables.data-00000-of-00001 has 7 bytes of at least 700",
+    ),
+    "index cut short": (
+        {**model_files(), "variables/variables.index": index_file(7)[:-30]},
+        "variables/variables.index is damaged or cut short",
+    ),
+    "index of garbage": (
+        {**model_files(), "variables/variables.index": b"\xff" * 60 + MAGIC},
+        "variables/variables.index is damaged or cut short",
     ),
     "no signature": (model_files(has_signature=False), "no signature, so nothing in it can be"),
     "other tag": (model_files(tags=("train",)), "only one tagged train"),
