@@ -8,7 +8,8 @@ from deploy.configuration import Resources
 from deploy.models import NAME_RULE, Revision
 from deploy.terms import MOST_REPLICAS
 from models.models import ModelVersion
-from workspace.forms import Form
+from workspace.errors import DomainError, FieldError, Invalid
+from workspace.forms import Form, add_errors
 from workspace.models import ComputeTarget
 
 
@@ -50,12 +51,47 @@ class SettingsForm(_ResourcesForm):
     """What a service serves and with how much."""
 
     model = forms.ChoiceField(label="Model version")
+    beside = forms.ChoiceField(
+        label="A new revision",
+        choices=[
+            ("", "takes all requests once it is proven"),
+            ("weight", "takes a share of the requests"),
+            ("shadow", "is a shadow: it gets copies, and answers nobody"),
+        ],
+        required=False,
+    )
+    weight = forms.IntegerField(
+        label="Its share (%)", required=False, help_text="The others share the rest."
+    )
 
-    field_order = ("model", "replicas", "cpu", "memory_gb", "gpu")
+    field_order = ("model", "replicas", "cpu", "memory_gb", "gpu", "beside", "weight")
 
-    def __init__(self, *args: Any, versions: list[ModelVersion], **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, versions: list[ModelVersion], is_scaled: bool, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.fields["model"] = _versions_field(versions)
+        if is_scaled:
+            self.fields["replicas"].disabled = True
+            self.fields["replicas"].help_text = "It follows the requests; see Replicas by load."
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        if cleaned.get("beside") == "weight" and cleaned.get("weight") is None:
+            self.add_error("weight", "Say which percentage of the requests it takes.")
+        return cleaned
+
+    def body(self) -> dict[str, Any]:
+        """Give the body of the REST API that asks for what was filled in."""
+        cleaned = self.cleaned_data
+        body = {"model": cleaned["model"], "resources": self.resources_as_sent()}
+        if not self.fields["replicas"].disabled:
+            body["replicas"] = cleaned["replicas"]
+        if cleaned["beside"] == "weight":
+            body["weight"] = cleaned["weight"]
+        elif cleaned["beside"] == "shadow":
+            body["shadow"] = True
+        return body
 
     @staticmethod
     def initial_of(revision: Revision) -> dict[str, Any]:
@@ -64,6 +100,14 @@ class SettingsForm(_ResourcesForm):
             "replicas": revision.replica_count,
             **Resources(**revision.resources).to_json(),
         }
+
+
+def add_resource_errors(form: Form, error: DomainError) -> None:
+    """Show what a service refused, without the word that the API puts before resources."""
+    errors = [
+        FieldError(entry.field.removeprefix("resources."), entry.message) for entry in error.errors
+    ]
+    add_errors(form, Invalid(error.message, errors=errors))
 
 
 def _versions_field(versions: list[ModelVersion]) -> forms.ChoiceField:

@@ -2,7 +2,14 @@
 
 from django.urls import path
 
-from deploy import views, views_changes, views_drift, views_traffic
+from deploy import (
+    views,
+    views_changes,
+    views_drift,
+    views_revisions,
+    views_settings,
+    views_traffic,
+)
 
 app_name = "deploy"
 
@@ -23,10 +30,15 @@ urlpatterns = [
     path(f"{SERVICE}drift/baseline/", views_drift.set_baseline, name="set_baseline"),
     path(f"{SERVICE}drift/clear/", views_drift.clear_baseline, name="clear_baseline"),
     path(f"{SERVICE}logs/", views.service_logs, name="logs"),
-    path(f"{SERVICE}history/", views.service_history, name="history"),
-    path(f"{SERVICE}settings/", views_changes.settings, name="settings"),
+    path(f"{SERVICE}history/", views_revisions.history, name="history"),
+    path(f"{SERVICE}settings/", views_settings.settings, name="settings"),
+    path(f"{SERVICE}settings/<slug:part>/", views_settings.change_part, name="change_part"),
+    path(f"{SERVICE}history/rollback/", views_revisions.roll_back, name="roll_back"),
+    path(f"{SERVICE}history/share/", views_revisions.share, name="share"),
+    path(f"{SERVICE}history/shadow/", views_revisions.shadow, name="shadow"),
     path(f"{SERVICE}try/", views.try_it, name="try"),
     path(f"{SERVICE}keys/<slug:slot>/", views_changes.regenerate, name="regenerate"),
+    path(f"{SERVICE}keys/<slug:slot>/limit/", views_settings.limit_key, name="limit_key"),
     path(f"{SERVICE}switch/", views_changes.switch, name="switch"),
     path(f"{SERVICE}start/", views_changes.start, name="start"),
     path(f"{SERVICE}stop/", views_changes.stop, name="stop"),

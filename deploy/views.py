@@ -2,6 +2,7 @@
 
 import time
 from typing import Any
+from urllib.parse import urlsplit
 
 from asgiref.sync import async_to_sync
 from django.conf import settings
@@ -15,7 +16,7 @@ from deploy.errors import GatewayError
 from deploy.examples import example_of
 from deploy.gateway import gateway
 from deploy.logs import logs_of_service
-from deploy.models import Opening, ReplicaState, Service
+from deploy.models import Opening, Service
 from deploy.new_keys import forget_new_keys, take_new_keys
 from deploy.programs import Place, programs_for
 from deploy.routes import Name
@@ -37,7 +38,6 @@ TABS = {
 }
 TAB_NAMES = {"service": "Overview", "history": "Revisions"}
 OF_MEMBERS = ("requests", "settings")
-ENDED_SHOWN = 20
 
 
 @require_safe
@@ -57,6 +57,7 @@ def service(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
     place = Place(
         scoring_uri=selectors.scoring_uri(found),
         model=revision.model_version.model.name,
+        grpc=grpc_address(),
         needs_key=found.opening != Opening.OPEN,
     )
     new_keys = take_new_keys(request, found)
@@ -67,6 +68,7 @@ def service(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
         {
             "scoring_uri": place.scoring_uri,
             "serving_uri": selectors.serving_uri(found),
+            "grpc_address": place.grpc,
             "keys": found.keys.order_by("slot"),
             "new_keys": new_keys,
             "example": example_of(signatures[0]),
@@ -105,20 +107,6 @@ def service_logs(request: SignedInRequest, slug: str, name: str) -> HttpResponse
     )
 
 
-@require_safe
-def service_history(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
-    found = _service(request, slug, name)
-    return tab(
-        request,
-        found,
-        "history",
-        {
-            "revisions": selectors.revisions_of(found),
-            "ended": selectors.replicas_of(found).filter(state=ReplicaState.ENDED)[:ENDED_SHOWN],
-        },
-    )
-
-
 @require_POST
 def try_it(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
     """Score what the page's form holds, through the same gateway as everybody's requests."""
@@ -143,6 +131,12 @@ def try_it(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
 
 async def _score(name: Name, body: bytes) -> tuple[int, bytes]:
     return await gateway().score(name, body)
+
+
+def grpc_address() -> str:
+    """Give where gRPC clients reach services, "" where none do."""
+    port: int = settings.TRAINYARD_GRPC_PORT
+    return f"{urlsplit(settings.TRAINYARD_URL).hostname}:{port}" if port else ""
 
 
 def _service(request: SignedInRequest, slug: str, name: str) -> Service:

@@ -8,15 +8,13 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
 from deploy import selectors, services
-from deploy.configuration import default_resources, read_change, read_deployment
-from deploy.forms import NewServiceForm, SettingsForm
+from deploy.configuration import default_resources, read_deployment
+from deploy.forms import NewServiceForm, add_resource_errors
 from deploy.models import KeySlot, Service
 from deploy.new_keys import hand_over
 from deploy.services import Deployment
-from deploy.views import tab
 from models.selectors import version_named, versions_of_team
-from workspace.errors import DomainError, FieldError, Invalid, NotFound
-from workspace.forms import add_errors
+from workspace.errors import DomainError, Invalid, NotFound
 from workspace.models import ComputeTarget, Role, Team
 from workspace.requests import SignedInRequest
 from workspace.selectors import target_for, targets_for, team_for
@@ -39,7 +37,7 @@ def new(request: SignedInRequest, slug: str) -> HttpResponse:
         try:
             made = _deploy(request, team, form)
         except DomainError as error:
-            _show_errors(form, error)
+            add_resource_errors(form, error)
         else:
             return _with_keys(request, made)
     return render(
@@ -67,27 +65,6 @@ def quick(request: SignedInRequest, slug: str) -> HttpResponse:
         messages.error(request, error.message)
         return redirect("models:version", slug, version.model.name, version.version)
     return _with_keys(request, made)
-
-
-@require_http_methods(["GET", "HEAD", "POST"])
-def settings(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
-    """Change which version a service serves, its replicas and resources."""
-    service = _service(request, slug, name)
-    revision = selectors.current_revision(service)
-    form = SettingsForm(
-        request.POST or None,
-        versions=list(versions_of_team(service.team)),
-        initial=SettingsForm.initial_of(revision),
-    )
-    if request.method == "POST" and form.is_valid():
-        try:
-            _change(request, service, form)
-        except DomainError as error:
-            _show_errors(form, error)
-        else:
-            messages.success(request, f"{service} is being changed.")
-            return redirect("deploy:service", slug, name)
-    return tab(request, service, "settings", {"form": form}, status=422 if form.is_bound else 200)
 
 
 @require_POST
@@ -181,27 +158,9 @@ def _deploy(request: SignedInRequest, team: Team, form: NewServiceForm) -> Deplo
     )
 
 
-def _change(request: SignedInRequest, service: Service, form: SettingsForm) -> None:
-    wish = read_change({"resources": form.resources_as_sent()})
-    services.update(
-        service=service,
-        by=request.user,
-        version=version_named(service.team, form.cleaned_data["model"]),
-        resources=wish.resources,
-        replicas=form.cleaned_data["replicas"],
-    )
-
-
 def _with_keys(request: SignedInRequest, made: Deployment) -> HttpResponse:
     """Go to the service's page, which shows the keys this once."""
     service = made.service
     response = redirect("deploy:service", service.team.slug, service.name)
     hand_over(request, response, service, {slot.value: key for slot, key in made.keys.items()})
     return response
-
-
-def _show_errors(form: NewServiceForm | SettingsForm, error: DomainError) -> None:
-    errors = [
-        FieldError(entry.field.removeprefix("resources."), entry.message) for entry in error.errors
-    ]
-    add_errors(form, Invalid(error.message, errors=errors))

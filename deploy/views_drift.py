@@ -1,11 +1,14 @@
 """The tab that holds a service's inputs against a baseline."""
 
+from typing import NamedTuple
+
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST, require_safe
 
 from deploy import baselines, selectors
+from deploy.baselines import Report
 from deploy.drift import FEWEST_ROWS, Comparison
 from deploy.models import Service
 from deploy.views import tab
@@ -13,6 +16,25 @@ from workspace.errors import Invalid
 from workspace.models import Role
 from workspace.requests import SignedInRequest
 from workspace.selectors import team_for
+
+Bin = tuple[str, float, float]
+HEIGHT, COLUMN, GAP = 28, 9, 5
+
+
+class Bar(NamedTuple):
+    x: int
+    y: int
+    width: int
+    height: int
+    is_then: bool
+
+
+class Drawing(NamedTuple):
+    """Columns of shares, in pixels."""
+
+    width: int
+    height: int
+    bars: list[Bar]
 
 
 @require_safe
@@ -25,13 +47,33 @@ def drift(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
         "drift",
         {
             "report": report,
-            "rows": [(one, _bins(one)) for one in report.comparisons] if report else [],
+            "rows": _rows(report),
             "fewest": FEWEST_ROWS,
         },
     )
 
 
-def _bins(one: Comparison) -> list[tuple[str, float, float]]:
+def _rows(report: Report | None) -> list[tuple[Comparison, list[Bin], Drawing]]:
+    found = []
+    for one in report.comparisons if report else []:
+        bins = _bins(one)
+        found.append((one, bins, _drawing(bins)))
+    return found
+
+
+def _drawing(bins: list[Bin]) -> Drawing:
+    """Lay out two columns for each bin, the highest as high as the drawing."""
+    most = max(share for one in bins for share in one[1:])
+    bars = []
+    for place, (_, *shares) in enumerate(bins):
+        for side, share in enumerate(shares):
+            height = max(1, round(HEIGHT * share / most))
+            x = place * (2 * COLUMN + GAP) + side * COLUMN
+            bars.append(Bar(x, HEIGHT - height, COLUMN - 1, height, is_then=side == 0))
+    return Drawing(len(bins) * (2 * COLUMN + GAP) - GAP, HEIGHT, bars)
+
+
+def _bins(one: Comparison) -> list[Bin]:
     """Give each bin that holds something with its shares then and now."""
     counts = zip(one.then.labels, one.then.counts, one.now.counts, strict=True)
     return [

@@ -76,12 +76,14 @@ function textCell(input, words) {
     bytes = content;
     element.value = `${name}, ${content.length.toLocaleString("en")} bytes`;
     element.readOnly = true;
+    clear.hidden = false;
     element.dispatchEvent(new Event("input", { bubbles: true }));
   });
-  const clear = Object.assign(document.createElement("button"), { type: "button", textContent: "Text" });
+  const clear = Object.assign(document.createElement("button"), { type: "button", textContent: "Write a text", hidden: true });
   clear.className = "button button-small";
   clear.addEventListener("click", () => {
     bytes = null;
+    clear.hidden = true;
     Object.assign(element, { readOnly: false, value: "" });
     element.focus();
   });
