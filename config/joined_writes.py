@@ -1,7 +1,7 @@
-"""HTTP of uvicorn that hands an answer to the kernel in one piece.
+"""HTTP of uvicorn that hands an answer to the kernel in one piece, and waits for no head forever.
 
-It writes the head and the body of an answer apart, and each write is a system call that wakes the
-other side: a fifth of what the scoring gateway spends on a request.
+uvicorn writes the head and the body of an answer apart, and each write is a system call that wakes
+the other side: a fifth of what the scoring gateway spends on a request.
 """
 
 import asyncio
@@ -10,6 +10,12 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HELD_BYTES = 64 * 1024
+HEAD_SECONDS = 90.0
+LOOK_EVERY_SECONDS = 15.0
+TOO_LATE = (
+    b"HTTP/1.1 408 Request Timeout\r\ncontent-type: text/plain\r\ncontent-length: 49\r\n"
+    b"connection: close\r\n\r\nThe head of the request did not arrive in time.\r\n"
+)
 
 
 class JoinedWrites:
@@ -51,11 +57,35 @@ class HttpProtocol(HttpToolsProtocol):
         self._plain_transport = transport
         self._joined = JoinedWrites(transport)
         self.transport = self._joined  # type: ignore[assignment]
+        self._waits_since = self.loop.time()
+        self._has_begun = False
+        self._look = self.loop.call_later(LOOK_EVERY_SECONDS, self._close_if_late)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._look.cancel()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        self._has_begun = True
+        super().on_message_begin()
 
     def on_response_complete(self) -> None:
         self._joined.flush()
+        self._waits_since = self.loop.time()
+        self._has_begun = False
         super().on_response_complete()
 
+    def _close_if_late(self) -> None:
+        """Part with a client that takes too long over the head of its request."""
+        is_busy = self.cycle is not None and not self.cycle.response_complete
+        if not is_busy and self.loop.time() - self._waits_since > HEAD_SECONDS:
+            if self._has_begun:
+                self._plain_transport.write(TOO_LATE)
+            self._plain_transport.close()
+            return
+        self._look = self.loop.call_later(LOOK_EVERY_SECONDS, self._close_if_late)
+
     def handle_websocket_upgrade(self) -> None:
+        self._look.cancel()
         self.transport = self._plain_transport
         super().handle_websocket_upgrade()
