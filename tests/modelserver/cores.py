@@ -39,6 +39,7 @@ class Shelf:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.begun: list[str] = []
         self.loaded: list[str] = []
         self.gate = threading.Event()
         self.gate.set()
@@ -55,6 +56,7 @@ class Shelf:
 
     def load(self, path: Path) -> Toy:
         """Load a version, as soon as the test lets it."""
+        self.begun.append(f"{path.parent.name}/{path.name}")
         if not self.gate.wait(DEADLINE):
             raise TimeoutError
         self.loaded.append(f"{path.parent.name}/{path.name}")
@@ -67,10 +69,18 @@ class Shelf:
         return ModelConfig(name, self.folder / name, policy or VersionPolicy(), labels)
 
     @asynccontextmanager
-    async def core(self, *, labels_early: bool = False) -> AsyncIterator[Core]:
+    async def core(
+        self,
+        *,
+        labels_early: bool = False,
+        every: float = 0.01,
+        threads: int = 1,
+        retries: int = 0,
+        retry_every: float = 60.0,
+    ) -> AsyncIterator[Core]:
         """Run a core over the shelf that tries each load once and looks all the time."""
-        with ThreadPoolExecutor(1) as pool:
-            polling = Polling(every=0.01, retries=0)
+        with ThreadPoolExecutor(threads) as pool:
+            polling = Polling(every, retries, retry_every)
             core = Core(Loading(self.load, pool, pool), polling, labels_early=labels_early)
             watching = asyncio.create_task(core.watch())
             try:

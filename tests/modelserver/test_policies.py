@@ -184,3 +184,63 @@ async def test_unknown_models_and_versions_are_not_found(shelf: Shelf) -> None:
             core.statuses("x")
         with pytest.raises(ServingError, match=r"^Could not find version 5 of model m$"):
             core.statuses("m", 5)
+
+
+async def test_with_a_poll_of_zero_the_directory_is_looked_at_once_for_each_configuration(
+    shelf: Shelf,
+) -> None:
+    shelf.put("m", 1)
+    shelf.put("n", 1)
+    async with shelf.core(every=0) as core:
+        await all_loaded(core.adopt([shelf.config("m")]))
+        shelf.put("m", 2)
+        await all_loaded(core.adopt([shelf.config("m"), shelf.config("n")]))
+
+        await until(lambda: available(core, "m") == [2], "version 2")
+        shelf.put("m", 3)
+        shelf.put("n", 2)
+        await all_loaded(core.adopt([shelf.config("n")]))
+        await until(lambda: available(core, "n") == [2], "version 2 of n")
+
+    assert sorted(shelf.begun) == ["m/1", "m/2", "n/1", "n/2"]
+
+
+async def test_with_a_poll_below_zero_no_directory_is_ever_looked_at(shelf: Shelf) -> None:
+    shelf.put("m", 1)
+    async with shelf.core(every=-1) as core:
+        core.adopt([shelf.config("m")])
+
+        await core.watch()
+
+        assert core.waiting() == ["m"]
+
+
+async def test_a_load_that_fails_is_tried_again_while_it_is_wanted(shelf: Shelf) -> None:
+    shelf.put("m", 1, broken=True)
+    async with shelf.core(retries=5, retry_every=0.01) as core:
+        with pytest.raises(ServingError, match="1 is broken"):
+            await all_loaded(core.adopt([shelf.config("m")]))
+        assert shelf.begun == ["m/1"] * 6
+    async with shelf.core(retries=5, retry_every=60) as core:
+        added = core.adopt([shelf.config("m")])
+        await until(lambda: len(shelf.begun) == 7, "the first try")
+        assert states(core, "m") == {1: "LOADING"}
+
+        core.adopt([])
+
+        await until(lambda: states(core, "m") == {1: "END"}, "the model to be given up")
+        await all_loaded(added)
+
+
+async def test_as_many_versions_load_at_a_time_as_there_are_threads(shelf: Shelf) -> None:
+    shelf.put("m", 1, 2, 3)
+    async with shelf.core(threads=2) as core:
+        shelf.gate.clear()
+        core.adopt([shelf.config("m", VersionPolicy(every=True))])
+
+        await until(lambda: len(shelf.begun) == 2, "two loads at once")
+        assert states(core, "m") == dict.fromkeys((3, 2, 1), "LOADING")
+        assert shelf.begun == ["m/3", "m/2"]
+        shelf.gate.set()
+
+        await until(lambda: available(core, "m") == [1, 2, 3], "all versions")
