@@ -35,7 +35,7 @@ class CutShort(Exception):
 class Request:
     """A request on its way to some replica; `target` is empty for a model's predict path."""
 
-    __slots__ = ("body", "has_begun", "headers", "method", "status", "target")
+    __slots__ = ("body", "deaths", "has_begun", "headers", "method", "status", "target")
 
     def __init__(self, method: str, target: bytes, headers: Headers) -> None:
         self.method = method
@@ -43,6 +43,7 @@ class Request:
         self.headers = headers
         self.body: bytes | None = None
         self.has_begun = False
+        self.deaths = 0
         self.status = 0
 
     def bytes_for(self, upstream: Upstream) -> bytes:

@@ -32,6 +32,7 @@ Scope = dict[str, Any]
 
 ANSWER_SECONDS = 60.0
 MOST_IN_FLIGHT = 200
+MOST_DEATHS = 2
 RETRY_SECONDS = b"1"
 METHODS = {"GET", "POST", "OPTIONS"}
 SCORE = re.compile(rb"/api/v1/teams/([^/]+)/services/([^/]+)/score/?")
@@ -168,8 +169,18 @@ class Gateway:
         return choose(route.revisions, _stuck_to(entry, headers))
 
     async def _pass_on(self, entry: Entry, request: Request, send: Send) -> None:
-        """Pass a request to a revision and note how it went."""
+        """Pass a request to a revision, and to another one where none of its replicas answers."""
         chosen = await self.choose(entry, request.headers)
+        try:
+            await self._ask(entry, chosen, request, send)
+        except NoAnswer:
+            others = [served for served in entry.route.revisions if served.pk != chosen.pk]
+            if not others or request.deaths >= MOST_DEATHS:
+                raise
+            await self._ask(entry, choose(others), request, send)
+
+    async def _ask(self, entry: Entry, chosen: Served, request: Request, send: Send) -> None:
+        """Pass a request to a revision and note how it went."""
         wish = entry.route.request_log
         shadow = entry.route.shadow if request.method == "POST" else None
         heard = None if shadow is None else Heard(send)
@@ -202,7 +213,6 @@ class Gateway:
                 )
 
     async def _try_replicas(self, chosen: Served, request: Request, send: Send) -> None:
-        may_repeat = True
         for upstream in self.pool.in_order(chosen.replicas):
             upstream.in_flight += 1
             try:
@@ -214,22 +224,23 @@ class Gateway:
             except Died:
                 upstream.leave_out()
                 # A request that ends the replica it comes to must not end them all.
-                if not may_repeat:
+                request.deaths += 1
+                if request.deaths >= MOST_DEATHS:
                     break
-                may_repeat = False
             except Garbled as error:
+                upstream.leave_out()
                 raise GatewayError(502, "The model server's answer is no HTTP") from error
             finally:
                 upstream.in_flight -= 1
-        raise no_answer()
+        raise NoAnswer()
 
 
-def no_answer() -> GatewayError:
-    return GatewayError(
-        503,
-        "No replica of this service answered; try again",
-        {b"retry-after": RETRY_SECONDS},
-    )
+class NoAnswer(GatewayError):
+    """No replica of a revision answered."""
+
+    def __init__(self) -> None:
+        words = "No replica of this service answered; try again"
+        super().__init__(503, words, {b"retry-after": RETRY_SECONDS})
 
 
 @lru_cache(maxsize=1024)

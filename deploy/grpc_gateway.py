@@ -15,7 +15,7 @@ from django.conf import settings
 from deploy.access import Entry, unauthorized
 from deploy.credentials import Credentials, credentials_of
 from deploy.errors import GatewayError
-from deploy.gateway import Gateway, gateway, no_answer
+from deploy.gateway import Gateway, NoAnswer, gateway
 from deploy.request_log import Kept
 from deploy.routes import Name, Served
 from deploy.traffic import Label
@@ -195,7 +195,7 @@ async def _try_replicas(
         finally:
             upstream.in_flight -= 1
             upstream.note_use()
-    raise no_answer()
+    raise NoAnswer()
 
 
 async def _ask(upstream: Upstream, method: str, request: bytes, context: Any) -> bytes:

@@ -168,6 +168,15 @@ def test_garbage_from_a_replica_is_a_bad_gateway(front: MakeFront) -> None:
     assert there.ask() == (502, {"error": "The model server's answer is no HTTP"})
 
 
+def test_a_replica_that_talks_nonsense_is_left_out_for_a_moment(
+    front: MakeFront, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deploy.upstream.LEFT_OUT_SECONDS", 60.0)
+    there = front(sends(b"\x00\x01 this is no HTTP\r\n\r\n"), answers(b"{}"))
+    statuses = [there.ask()[0] for _ in range(10)]
+    assert statuses.count(502) <= 1, statuses
+
+
 def test_no_replica_is_an_unready_service_with_the_reason(front: MakeFront) -> None:
     there = front()
     Service.objects.update(state=ServiceState.TRANSITIONING, state_reason="The model is loading.")

@@ -119,6 +119,15 @@ def test_what_a_revision_without_replicas_cannot_take_the_other_does(
     assert {there.ask() for _ in range(20)} == {"one"}
 
 
+def test_what_a_revision_that_died_does_not_answer_the_other_does(
+    pair: MakePair, bob: User
+) -> None:
+    there = pair(ONE, sends(b""))
+    share_traffic(service=there.service, by=bob, shares={1: 50, 2: 50})
+    assert {there.ask() for _ in range(20)} == {"one"}
+    assert there.fakes[1].requests
+
+
 def test_a_shadow_gets_copies_and_nobody_waits_for_it(pair: MakePair) -> None:
     over = threading.Event()
     there = pair(ONE, waits(over, TWO), is_shadow=True)
