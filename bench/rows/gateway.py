@@ -1,23 +1,25 @@
-"""Scoring through the gateway beside the same model server asked directly (G16)."""
+"""Scoring through the gateway beside the same model server asked directly, and its memory (G16)."""
 
 import json
 import statistics
 from collections.abc import Iterator
 
-from bench import peers
+from bench import peers, procfs
 from bench.bench import Bench
 from bench.load import Load, load
-from bench.measure import Line
+from bench.measure import Line, NotMeasured
 from bench.site import Site, until
 
 BODY = json.dumps({"instances": [[5.1, 3.5, 1.4, 0.2]]}).encode()
 ROUNDS, SECONDS = 5, 2
+WARM_REQUESTS, MANY_REQUESTS = 100_000, 1_000_000
+MOST_GROWTH_MB, MB = 10, 1_000_000
 
 
 def measure(bench: Bench) -> Iterator[Line]:
     site = bench.site
     bench.say("deploying a model")
-    key = _deploy(site)
+    key = _key_of_half(site)
     headers = {"Authorization": f"Bearer {key}"}
     gateway = f"{site.url}/api/v1/teams/default/services/half/score"
     direct = f"http://127.0.0.1:{_port_of_replica(site)}/v1/models/half:predict"
@@ -67,6 +69,44 @@ def measure(bench: Bench) -> Iterator[Line]:
         )
 
 
+def measure_memory(bench: Bench) -> Iterator[Line]:
+    """Weigh the web process before and after very many requests."""
+    if not bench.has_peers:
+        raise NotMeasured("its million requests are sent with FULL=1")
+    site = bench.site
+    bench.say("deploying a model")
+    headers = {"Authorization": f"Bearer {_key_of_half(site)}"}
+    gateway = f"{site.url}/api/v1/teams/default/services/half/score"
+    [web] = [pid for pid in procfs.tree(site.pid) if procfs.name_of(pid) == "ty:web"]
+
+    def send(count: int) -> None:
+        sent = 0.0
+        while sent < count:
+            bench.say(f"{sent:,.0f} of {count:,} requests sent")
+            seconds = 10
+            sent += seconds * load(gateway, BODY, headers, connections=8, seconds=seconds).rps
+
+    send(WARM_REQUESTS)
+    before = procfs.pss_bytes(web)
+    send(MANY_REQUESTS)
+    yield Line(
+        f"the web's memory after {MANY_REQUESTS:,} more requests",
+        (procfs.pss_bytes(web) - before) / MB,
+        "MB more",
+        MOST_GROWTH_MB,
+        "before",
+        before / MB,
+    )
+
+
+def _key_of_half(site: Site) -> str:
+    """Give a key of the service half, which is made if it is not there."""
+    if any(service["name"] == "half" for service in site.call("GET", "/services")):
+        key: str = site.post("/services/half/keys", {})["key"]
+        return key
+    return _deploy(site)
+
+
 def _deploy(site: Site) -> str:
     """Train, register and deploy a model as a user does; give a key of the service."""
     number = site.submit("steps", "--steps", "10")
@@ -97,5 +137,5 @@ def _deploy(site: Site) -> str:
 def _port_of_replica(site: Site) -> int:
     """Give where the local target has the replica listen."""
     [ports] = site.home.glob("local/service-*/ports.json")
-    [[port]] = json.loads(ports.read_text()).values()
+    [[port, _]] = json.loads(ports.read_text()).values()
     return int(port)
