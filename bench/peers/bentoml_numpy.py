@@ -63,7 +63,7 @@ def _wait(server: subprocess.Popen[bytes], url: str) -> None:
             if probe.connect_ex(("127.0.0.1", PORT)) == 0:
                 try:
                     load(url, BODY, {}, connections=1, seconds=1)
-                except (RuntimeError, OSError, EOFError):
+                except (RuntimeError, OSError, EOFError, subprocess.SubprocessError):
                     pass
                 else:
                     return

@@ -1,6 +1,7 @@
 """Run in MLflow's virtualenv: `mlflow models serve` a model like the benchmark's, measured."""
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ BODY = json.dumps({"inputs": [[5.1, 3.5, 1.4, 0.2]]}).encode()
 
 
 def save(folder: str) -> None:
+    warnings.simplefilter("ignore")
+    logging.disable()
     import mlflow.pyfunc
     import numpy as np
 

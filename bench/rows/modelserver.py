@@ -1,6 +1,7 @@
 """Our model server's REST, one process, beside other products' and beside the floor (G15)."""
 
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -51,11 +52,12 @@ def measure(bench: Bench) -> Iterator[Line]:
             return
         for name, measure_peer, times in GOALS:
             bench.say(f"measuring {name}")
+            before = _load(url, 8)
             peer = measure_peer()
-            ours = _load(url, 8)
+            after = _load(url, 8)
             yield Line(
                 f"requests a second beside {name} at c=8",
-                ours.rps,
+                (before.rps + after.rps) / 2,
                 "rps",
                 times,
                 name,
@@ -66,7 +68,7 @@ def measure(bench: Bench) -> Iterator[Line]:
             if name == "KServe":
                 yield Line(
                     "99th percentile beside KServe at c=8",
-                    1000 * ours.p99,
+                    500 * (before.p99 + after.p99),
                     "ms",
                     1,
                     name,
@@ -90,24 +92,21 @@ def _floor() -> Iterator[str]:
     command = [sys.executable, "-m", "uvicorn", "--app-dir", PROGRAMS, "asgi_floor:app"]
     options = ["--host=127.0.0.1", f"--port={port}", "--no-access-log", "--log-level=error"]
     process = subprocess.Popen([*map(str, command), *options])
-    url = f"http://127.0.0.1:{port}/"
     try:
-        _wait_until_answered(url, process)
-        yield url
+        _wait_for_port(port, process)
+        yield f"http://127.0.0.1:{port}/"
     finally:
         process.kill()
         process.wait()
 
 
-def _wait_until_answered(url: str, process: subprocess.Popen[bytes]) -> None:
+def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline and process.poll() is None:
-        try:
-            load(url, BODY, {}, connections=1, seconds=1)
-        except (OSError, RuntimeError):
-            time.sleep(0.05)
-        else:
-            return
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
     raise NotMeasured("the raw ASGI application did not start.")
 
 

@@ -15,6 +15,7 @@ from time import monotonic
 
 import numpy as np
 
+from .batch_tensors import check_rows, merge
 from .batching_config import PER_MODEL_FILE, Parameters, check, read_parameters
 from .errors import Code, ServingError, invalid
 from .monitoring import Metrics
@@ -291,40 +292,13 @@ class BatchQueue:
 
     def _merged(self, tasks: list[Task]) -> list[Array]:
         size = sum(task.size for task in tasks)
-        padding = self._parameters.rounded(size) - size
-        filler = next((task for task in reversed(tasks) if task.size), None)
-        if filler is None:
-            padding = 0
+        padding = self._parameters.rounded(size) - size if size else 0
         self._metrics.batch_processed(size + padding, padding)
-        merged: list[Array] = []
-        for place, name in enumerate(self._names):
-            parts = [task.feeds[place] for task in tasks]
-            if any(part.shape[1:] != parts[0].shape[1:] for part in parts):
-                parts = self._padded(name, parts)
-            if padding and filler is not None:
-                row = parts[tasks.index(filler)][:1]
-                parts += [row] * padding
-            merged.append(np.concatenate(parts) if len(parts) > 1 else parts[0])
-        return merged
-
-    def _padded(self, name: str, parts: list[Array]) -> list[Array]:
-        """Give all parts the largest inner shape; each is filled up with its first element."""
-        if not self._parameters.pad_variable_length_inputs:
-            raise ServingError(
-                Code.FAILED_PRECONDITION,
-                f"Tensors with name '{name}' from different tasks have different shapes and"
-                " padding is turned off. Set pad_variable_length_inputs to true, or ensure that"
-                " all tensors with the same name have equal dimensions starting with the first"
-                " dim.",
-            )
-        if len({part.ndim for part in parts}) > 1:
-            raise ServingError(
-                Code.FAILED_PRECONDITION,
-                f"Tensors with name '{name}' from different tasks have different numbers of"
-                " dimensions",
-            )
-        inner = tuple(max(sizes) for sizes in zip(*(part.shape[1:] for part in parts), strict=True))
-        return [_filled_up(part, inner) for part in parts]
+        pads = self._parameters.pad_variable_length_inputs
+        return [
+            merge(name, [task.feeds[place] for task in tasks], padding, pads=pads)
+            for place, name in enumerate(self._names)
+        ]
 
     def _outcomes(self, tasks: list[Task], feeds: list[Array]) -> list[Outcome]:
         """Run once; give each task its rows of every output, or all of them the failure."""
@@ -332,7 +306,7 @@ class BatchQueue:
             left = max(task.ends_at for task in tasks) - monotonic()
             results = self._run(feeds, 0 if left == inf else max(1, round(1000 * left)))
             for result in results:
-                _check_rows(result, feeds[0].shape[0])
+                check_rows(result, feeds[0].shape[0])
         except ServingError as error:
             return [error] * len(tasks)
         except Exception as error:
@@ -382,23 +356,3 @@ def _tell(tasks: list[Task], outcomes: Sequence[Outcome]) -> None:
 
 def _may_be_one(outcome: Outcome) -> bool:
     return isinstance(outcome, ServingError) and outcome.code in _PERHAPS_ONE
-
-
-def _check_rows(result: Array, rows: int) -> None:
-    if not result.ndim:
-        raise ServingError(Code.FAILED_PRECONDITION, "Batched output tensor has 0 dimensions")
-    if result.shape[0] != rows:
-        raise ServingError(
-            Code.FAILED_PRECONDITION,
-            "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension"
-            " sizes of the input tensors",
-        )
-
-
-def _filled_up(part: Array, inner: tuple[int, ...]) -> Array:
-    if part.shape[1:] == inner or not part.shape[0]:
-        return part.reshape(part.shape[0], *inner) if not part.size else part
-    filler = part.flat[0] if part.size else np.zeros(1, part.dtype)[0]
-    filled = np.full((part.shape[0], *inner), filler, dtype=part.dtype)
-    filled[tuple(slice(size) for size in part.shape)] = part
-    return filled
