@@ -28,6 +28,7 @@ router = Router(tags=["compute targets"])
 
 A_SECOND = 1.0
 NO_LIMIT = "Null: no limit but the machines'."
+LEFT_IDLE = "On every node, for what else it does."
 
 
 class GpuOut(Schema):
@@ -76,6 +77,8 @@ class TargetOut(Schema):
     max_memory_bytes: int | None
     max_gpus: int | None
     max_gpus_per_run: int | None
+    idle_cpus: float
+    idle_memory_bytes: int
     default_priority: int
     max_priority: int
     images_kept_days: int
@@ -113,6 +116,8 @@ class TargetChanges(Schema):
     max_memory_bytes: int | None = Field(None, description=NO_LIMIT)
     max_gpus: int | None = Field(None, ge=0, description=NO_LIMIT)
     max_gpus_per_run: int | None = Field(None, ge=0, description="Null: no limit.")
+    idle_cpus: float = Field(0.0, description=LEFT_IDLE)
+    idle_memory_bytes: int = Field(0, description=LEFT_IDLE)
     default_priority: int = 0
     max_priority: int = 100
     images_kept_days: int = Field(30, ge=0)

@@ -53,6 +53,8 @@ class TargetForm(Form):
     max_memory_gb = _amount("Memory at most (GB)", "Empty: all there is.")
     max_gpus = _count("GPUs at most", "Empty: all there are.")
     max_gpus_per_run = _count("GPUs of one run at most", "Empty: no limit.")
+    idle_cpus = _amount("CPUs left idle on each node", "For what else it does.")
+    idle_memory_gb = _amount("Memory left idle on each node (GB)", "For what else it does.")
     default_priority = forms.IntegerField(label="Usual priority", initial=0)
     max_priority = forms.IntegerField(
         label="Highest priority", initial=100, help_text="-100 to 100. Below 0 may be preempted."
@@ -158,6 +160,7 @@ class TargetForm(Form):
         return {
             **plain,
             "max_memory_gb": _in_gigabytes(target.max_memory_bytes),
+            "idle_memory_gb": _in_gigabytes(target.idle_memory_bytes),
             "images_max_gb": _in_gigabytes(target.images_max_bytes),
             "allowed_nodes": "\n".join(target.nodes),
             "without_tls": is_plain_tcp,
@@ -171,11 +174,14 @@ class TargetForm(Form):
                 changed.pop(name, None)
         for name, column in (
             ("max_memory_gb", "max_memory_bytes"),
+            ("idle_memory_gb", "idle_memory_bytes"),
             ("images_max_gb", "images_max_bytes"),
         ):
             if name in changed:
                 amount = changed.pop(name)
                 changed[column] = None if amount is None else int(amount * GIGABYTE)
+        for name in changed.keys() & {"idle_cpus", "idle_memory_bytes"}:
+            changed[name] = changed[name] or 0
         if "allowed_nodes" in changed:
             lines = changed.pop("allowed_nodes").splitlines()
             changed["nodes"] = [line.strip() for line in lines if line.strip()]

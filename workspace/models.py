@@ -162,7 +162,8 @@ class ComputeTarget(models.Model):
 
     Targets with the same `pool` stand for the same machines, whose capacity counts once. Fields
     that start with `sealed_` hold what `workspace.sealing` gave, and are never shown. Limits that
-    are not set are those of the machines.
+    are not set are those of the machines. `idle_cpus` and `idle_memory_bytes` stay idle on every
+    node, left to whatever else it does.
     """
 
     team = models.ForeignKey(Team, models.CASCADE, related_name="targets")
@@ -192,6 +193,8 @@ class ComputeTarget(models.Model):
     max_cpus = models.FloatField(null=True, blank=True)
     max_memory_bytes = models.BigIntegerField(null=True, blank=True)
     max_gpus = models.PositiveIntegerField(null=True, blank=True)
+    idle_cpus = models.FloatField(default=0.0)
+    idle_memory_bytes = models.BigIntegerField(default=0)
     max_gpus_per_run = models.PositiveIntegerField(null=True, blank=True)
     default_priority = models.IntegerField(default=0)
     max_priority = models.IntegerField(default=100)

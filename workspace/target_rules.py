@@ -167,6 +167,10 @@ def _limit_errors(target: ComputeTarget) -> list[FieldError]:
         errors.append(FieldError("max_cpus", "Give a number of CPUs above 0, or none."))
     if target.max_memory_bytes is not None and target.max_memory_bytes <= 0:
         errors.append(FieldError("max_memory_bytes", "Give an amount above 0, or none."))
+    if not (math.isfinite(target.idle_cpus) and target.idle_cpus >= 0):
+        errors.append(FieldError("idle_cpus", "Give a number of CPUs, 0 or more."))
+    if target.idle_memory_bytes < 0:
+        errors.append(FieldError("idle_memory_bytes", "Give an amount, 0 or more."))
     if not target.max_processes:
         errors.append(FieldError("max_processes", "A target needs at least 1; pause it instead."))
     errors += [

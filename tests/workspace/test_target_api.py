@@ -68,6 +68,8 @@ def fields_of(answer: Any) -> list[str]:
         ({**UNIX, "max_memory_bytes": -1}, ["max_memory_bytes"]),
         ({**UNIX, "max_memory_bytes": 10**30}, ["max_memory_bytes"]),
         ({**UNIX, "max_gpus": -1}, ["max_gpus"]),
+        ({**UNIX, "idle_cpus": -1}, ["idle_cpus"]),
+        ({**UNIX, "idle_memory_bytes": -1}, ["idle_memory_bytes"]),
         ({**UNIX, "max_priority": 101}, ["max_priority"]),
         ({**UNIX, "max_priority": -1}, ["default_priority"]),
         ({**UNIX, "lost_after_seconds": 1}, ["lost_after_seconds"]),
