@@ -8,6 +8,7 @@ from workspace.forms import Form
 from workspace.models import ComputeTarget, Role, TargetKind
 
 GIGABYTE = 10**9
+LEFT_IDLE = "On each node, for what else it does."
 SECRETS = ("tls_key", "registry_password")
 
 
@@ -53,8 +54,8 @@ class TargetForm(Form):
     max_memory_gb = _amount("Memory at most (GB)", "Empty: all there is.")
     max_gpus = _count("GPUs at most", "Empty: all there are.")
     max_gpus_per_run = _count("GPUs of one run at most", "Empty: no limit.")
-    idle_cpus = _amount("CPUs left idle on each node", "For what else it does.")
-    idle_memory_gb = _amount("Memory left idle on each node (GB)", "For what else it does.")
+    idle_cpus = _amount("CPUs left idle", LEFT_IDLE)
+    idle_memory_gb = _amount("Memory left idle (GB)", LEFT_IDLE)
     default_priority = forms.IntegerField(label="Usual priority", initial=0)
     max_priority = forms.IntegerField(
         label="Highest priority", initial=100, help_text="-100 to 100. Below 0 may be preempted."
@@ -160,7 +161,8 @@ class TargetForm(Form):
         return {
             **plain,
             "max_memory_gb": _in_gigabytes(target.max_memory_bytes),
-            "idle_memory_gb": _in_gigabytes(target.idle_memory_bytes),
+            "idle_cpus": target.idle_cpus or None,
+            "idle_memory_gb": _in_gigabytes(target.idle_memory_bytes or None),
             "images_max_gb": _in_gigabytes(target.images_max_bytes),
             "allowed_nodes": "\n".join(target.nodes),
             "without_tls": is_plain_tcp,
