@@ -28,6 +28,7 @@ router = Router(tags=["compute targets"])
 
 A_SECOND = 1.0
 NO_LIMIT = "Null: no limit but the machines'."
+SHARED_FOLDER = "Of a Swarm: the path at which every node has the same disk, for checkpoints."
 LEFT_IDLE = "On every node, for what else it does."
 
 
@@ -72,6 +73,7 @@ class TargetOut(Schema):
     base_image: str
     gpu_base_image: str
     web_url: str
+    shared_folder: str
     allowed_nodes: list[str]
     max_cpus: float | None
     max_memory_bytes: int | None
@@ -111,6 +113,7 @@ class TargetChanges(Schema):
     base_image: str = ""
     gpu_base_image: str = ""
     web_url: str = Field("", description="How containers reach Trainyard, if not by its own URL.")
+    shared_folder: str = Field("", description=SHARED_FOLDER)
     allowed_nodes: list[str] = Field([], description="Of a Swarm. Empty: all of them.")
     max_cpus: float | None = Field(None, description=NO_LIMIT)
     max_memory_bytes: int | None = Field(None, description=NO_LIMIT)

@@ -118,6 +118,12 @@ class TargetForm(Form):
     images_kept_days = forms.IntegerField(
         label="Keep unused images (days)", min_value=0, max_value=36500, initial=30
     )
+    shared_folder = _text(
+        "Shared folder",
+        "The path at which every node has the same disk. Checkpoints of runs go there. Empty: they"
+        " go by way of this server.",
+        placeholder="/mnt/shared",
+    )
     images_max_gb = _amount("Images at most (GB)", "Empty: no limit. The oldest unused go first.")
     lost_after_seconds = forms.IntegerField(
         label="Give runs up after (seconds)",
@@ -137,6 +143,7 @@ class TargetForm(Form):
         "base_image",
         "gpu_base_image",
         "web_url",
+        "shared_folder",
         "allowed_nodes",
         "images_kept_days",
         "images_max_gb",
@@ -148,7 +155,7 @@ class TargetForm(Form):
         for name in self.of_containers if kind == TargetKind.LOCAL else ("allow_shared",):
             del self.fields[name]
         if kind == TargetKind.DOCKER:
-            del self.fields["allowed_nodes"]
+            del self.fields["allowed_nodes"], self.fields["shared_folder"]
 
     @staticmethod
     def initial_of(target: ComputeTarget) -> dict[str, Any]:

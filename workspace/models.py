@@ -163,7 +163,7 @@ class ComputeTarget(models.Model):
     Targets with the same `pool` stand for the same machines, whose capacity counts once. Fields
     that start with `sealed_` hold what `workspace.sealing` gave, and are never shown. Limits that
     are not set are those of the machines. `idle_cpus` and `idle_memory_bytes` stay idle on every
-    node, left to whatever else it does.
+    node, left to whatever else it does. `shared_folder` is on the same disk on every node.
     """
 
     team = models.ForeignKey(Team, models.CASCADE, related_name="targets")
@@ -187,6 +187,7 @@ class ComputeTarget(models.Model):
     base_image = models.CharField(max_length=300, blank=True)
     gpu_base_image = models.CharField(max_length=300, blank=True)
     web_url = models.URLField(blank=True)
+    shared_folder = models.CharField(max_length=300, blank=True)
     pool = models.CharField(max_length=100, blank=True)
 
     nodes = models.JSONField(default=list, blank=True)
