@@ -43,7 +43,9 @@ def share_of(process: PlannedProcess) -> Share:
 def capacity_of(target: ComputeTarget) -> Share:
     """Give all that a target may use, whether held or not. Raises BackendError."""
     names, most = _nodes(target), _most(target)
-    machines = [one for one in _machines(nodes_of(target)) if not names or one.name in names]
+    machines = [
+        one for one in _machines(target, nodes_of(target)) if not names or one.name in names
+    ]
     return Share(
         min(sum(machine.cpus for machine in machines), most.cpus),
         min(sum(machine.memory_bytes for machine in machines), most.memory_bytes),
@@ -62,7 +64,7 @@ def cannot_hold(
     need, has = total(processes), _most(target)
     machines: list[Machine] = []
     with suppress(BackendError):
-        has, machines = capacity_of(target), _machines(nodes_of(target))
+        has, machines = capacity_of(target), _machines(target, nodes_of(target))
     count = len(processes)
     gang, needs, does = (
         (f"1 {thing}", "needs", "does") if count == 1 else (f"{count} {thing}{s}", "need", "do")
@@ -112,15 +114,19 @@ def place_for_service(target: ComputeTarget, need: Share) -> Place:
 
 def machines_of(target: ComputeTarget) -> list[Machine]:
     """Give the nodes of a target that are up. Raises BackendError."""
-    return _machines(node for node in nodes_of(target) if node.healthy)
+    return _machines(target, (node for node in nodes_of(target) if node.healthy))
 
 
-def _machines(nodes: Iterable[Node]) -> list[Machine]:
+def _machines(target: ComputeTarget, nodes: Iterable[Node]) -> list[Machine]:
+    """Give nodes less what stays idle, which is the most that any target on them leaves so."""
+    targets = [target, *sharers_of(target)]
+    idle_cpus = max(one.idle_cpus for one in targets)
+    idle_memory = max(one.idle_memory_bytes for one in targets)
     return [
         Machine(
             node.name,
-            node.cpus,
-            node.memory_bytes,
+            max(node.cpus - idle_cpus, 0.0),
+            max(node.memory_bytes - idle_memory, 0),
             tuple(gpu.uuid for gpu in sorted(node.gpus, key=lambda gpu: gpu.index)),
         )
         for node in nodes

@@ -24,7 +24,8 @@ def told_of(process: Process) -> dict[str, object] | None:
     None where the target keeps the folder itself.
     """
     group = process.group
-    if group.run_id is None or group.target.kind != TargetKind.SWARM:
+    target = group.target
+    if group.run_id is None or target.kind != TargetKind.SWARM or target.shared_folder:
         return None
     first = group.processes.order_by("pk").values_list("pk", flat=True).first()
     return {"folder": CHECKPOINTS_IN_CONTAINERS, "decides": process.pk == first}

@@ -11,6 +11,7 @@ from runs.runner.mpi import mpirun_command
 from workspace.models import TargetKind
 
 MASTER_PORT = 6000
+HEAD_START_SECONDS = 0.15
 LEGACY_KERAS_FROM = (2, 16)
 Number = TypeVar("Number", int, float)
 
@@ -79,6 +80,15 @@ def _mpi_processes(config: RunConfig, kind: TargetKind) -> list[PlannedProcess]:
         for starts_ranks in [role == "worker" or not hosts]
         for index in range(count)
     ]
+
+
+def head_start_of(config: RunConfig, process: PlannedProcess, first: PlannedProcess) -> float:
+    """Give by how many seconds the program of the first process starts before this one's.
+
+    A worker that looks for the first one before that listens tries again a second later (gRPC's
+    first pause), so a moment here makes the first step come sooner.
+    """
+    return HEAD_START_SECONDS if config.mode == Mode.MULTI_WORKER and process != first else 0.0
 
 
 def command_of(config: RunConfig) -> list[str]:

@@ -93,6 +93,7 @@ def _spec(process_id: int) -> dict[str, Any]:
         "environment": launch["environment"],
         "mpi": with_keys(launch.get("mpi"), process.group.label, process.name),
         "peers": [_host_of(peer) for peer in process.group.processes.all() if peer.address],
+        "head_start_seconds": launch.get("head_start_seconds", 0.0),
         "source": bool(launch.get("source")),
         "checkpoints": checkpoints.told_of(process),
         "resume": process.group.run is not None and process.group.run.resumed_from_id is not None,

@@ -7,7 +7,14 @@ from django.conf import settings
 from django.db import transaction
 
 from runs import snapshots
-from runs.cluster import Facts, command_of, environment_of, mpi_of, processes_of
+from runs.cluster import (
+    Facts,
+    command_of,
+    environment_of,
+    head_start_of,
+    mpi_of,
+    processes_of,
+)
 from runs.config import RunConfig
 from runs.environments import spec_of
 from runs.events import group_of_run
@@ -77,6 +84,7 @@ def create_group(run: Run, environment: Environment) -> ProcessGroup:
                     "command": command_of(config),
                     "environment": environment_of(config, process, addresses, facts),
                     "mpi": mpi_of(config, process, addresses),
+                    "head_start_seconds": head_start_of(config, process, planned[0]),
                     "source": "snapshot",
                     "outputs": True,
                 },

@@ -28,6 +28,8 @@ router = Router(tags=["compute targets"])
 
 A_SECOND = 1.0
 NO_LIMIT = "Null: no limit but the machines'."
+SHARED_FOLDER = "Of a Swarm: the path at which every node has the same disk, for checkpoints."
+LEFT_IDLE = "On every node, for what else it does."
 
 
 class GpuOut(Schema):
@@ -71,11 +73,14 @@ class TargetOut(Schema):
     base_image: str
     gpu_base_image: str
     web_url: str
+    shared_folder: str
     allowed_nodes: list[str]
     max_cpus: float | None
     max_memory_bytes: int | None
     max_gpus: int | None
     max_gpus_per_run: int | None
+    idle_cpus: float
+    idle_memory_bytes: int
     default_priority: int
     max_priority: int
     images_kept_days: int
@@ -108,11 +113,14 @@ class TargetChanges(Schema):
     base_image: str = ""
     gpu_base_image: str = ""
     web_url: str = Field("", description="How containers reach Trainyard, if not by its own URL.")
+    shared_folder: str = Field("", description=SHARED_FOLDER)
     allowed_nodes: list[str] = Field([], description="Of a Swarm. Empty: all of them.")
     max_cpus: float | None = Field(None, description=NO_LIMIT)
     max_memory_bytes: int | None = Field(None, description=NO_LIMIT)
     max_gpus: int | None = Field(None, ge=0, description=NO_LIMIT)
     max_gpus_per_run: int | None = Field(None, ge=0, description="Null: no limit.")
+    idle_cpus: float = Field(0.0, description=LEFT_IDLE)
+    idle_memory_bytes: int = Field(0, description=LEFT_IDLE)
     default_priority: int = 0
     max_priority: int = 100
     images_kept_days: int = Field(30, ge=0)

@@ -8,6 +8,7 @@ from workspace.forms import Form
 from workspace.models import ComputeTarget, Role, TargetKind
 
 GIGABYTE = 10**9
+LEFT_IDLE = "On each node, for what else it does."
 SECRETS = ("tls_key", "registry_password")
 
 
@@ -53,6 +54,8 @@ class TargetForm(Form):
     max_memory_gb = _amount("Memory at most (GB)", "Empty: all there is.")
     max_gpus = _count("GPUs at most", "Empty: all there are.")
     max_gpus_per_run = _count("GPUs of one run at most", "Empty: no limit.")
+    idle_cpus = _amount("CPUs left idle", LEFT_IDLE)
+    idle_memory_gb = _amount("Memory left idle (GB)", LEFT_IDLE)
     default_priority = forms.IntegerField(label="Usual priority", initial=0)
     max_priority = forms.IntegerField(
         label="Highest priority", initial=100, help_text="-100 to 100. Below 0 may be preempted."
@@ -115,6 +118,12 @@ class TargetForm(Form):
     images_kept_days = forms.IntegerField(
         label="Keep unused images (days)", min_value=0, max_value=36500, initial=30
     )
+    shared_folder = _text(
+        "Shared folder",
+        "The path at which every node has the same disk. Checkpoints of runs go there. Empty: they"
+        " go by way of this server.",
+        placeholder="/mnt/shared",
+    )
     images_max_gb = _amount("Images at most (GB)", "Empty: no limit. The oldest unused go first.")
     lost_after_seconds = forms.IntegerField(
         label="Give runs up after (seconds)",
@@ -134,6 +143,7 @@ class TargetForm(Form):
         "base_image",
         "gpu_base_image",
         "web_url",
+        "shared_folder",
         "allowed_nodes",
         "images_kept_days",
         "images_max_gb",
@@ -145,7 +155,7 @@ class TargetForm(Form):
         for name in self.of_containers if kind == TargetKind.LOCAL else ("allow_shared",):
             del self.fields[name]
         if kind == TargetKind.DOCKER:
-            del self.fields["allowed_nodes"]
+            del self.fields["allowed_nodes"], self.fields["shared_folder"]
 
     @staticmethod
     def initial_of(target: ComputeTarget) -> dict[str, Any]:
@@ -158,6 +168,8 @@ class TargetForm(Form):
         return {
             **plain,
             "max_memory_gb": _in_gigabytes(target.max_memory_bytes),
+            "idle_cpus": target.idle_cpus or None,
+            "idle_memory_gb": _in_gigabytes(target.idle_memory_bytes or None),
             "images_max_gb": _in_gigabytes(target.images_max_bytes),
             "allowed_nodes": "\n".join(target.nodes),
             "without_tls": is_plain_tcp,
@@ -171,11 +183,14 @@ class TargetForm(Form):
                 changed.pop(name, None)
         for name, column in (
             ("max_memory_gb", "max_memory_bytes"),
+            ("idle_memory_gb", "idle_memory_bytes"),
             ("images_max_gb", "images_max_bytes"),
         ):
             if name in changed:
                 amount = changed.pop(name)
                 changed[column] = None if amount is None else int(amount * GIGABYTE)
+        for name in changed.keys() & {"idle_cpus", "idle_memory_bytes"}:
+            changed[name] = changed[name] or 0
         if "allowed_nodes" in changed:
             lines = changed.pop("allowed_nodes").splitlines()
             changed["nodes"] = [line.strip() for line in lines if line.strip()]

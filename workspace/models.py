@@ -162,7 +162,8 @@ class ComputeTarget(models.Model):
 
     Targets with the same `pool` stand for the same machines, whose capacity counts once. Fields
     that start with `sealed_` hold what `workspace.sealing` gave, and are never shown. Limits that
-    are not set are those of the machines.
+    are not set are those of the machines. `idle_cpus` and `idle_memory_bytes` stay idle on every
+    node, left to whatever else it does. `shared_folder` is on the same disk on every node.
     """
 
     team = models.ForeignKey(Team, models.CASCADE, related_name="targets")
@@ -186,12 +187,15 @@ class ComputeTarget(models.Model):
     base_image = models.CharField(max_length=300, blank=True)
     gpu_base_image = models.CharField(max_length=300, blank=True)
     web_url = models.URLField(blank=True)
+    shared_folder = models.CharField(max_length=300, blank=True)
     pool = models.CharField(max_length=100, blank=True)
 
     nodes = models.JSONField(default=list, blank=True)
     max_cpus = models.FloatField(null=True, blank=True)
     max_memory_bytes = models.BigIntegerField(null=True, blank=True)
     max_gpus = models.PositiveIntegerField(null=True, blank=True)
+    idle_cpus = models.FloatField(default=0.0)
+    idle_memory_bytes = models.BigIntegerField(default=0)
     max_gpus_per_run = models.PositiveIntegerField(null=True, blank=True)
     default_priority = models.IntegerField(default=0)
     max_priority = models.IntegerField(default=100)

@@ -1,6 +1,7 @@
 """What a compute target may be set to, and all that is wrong with it otherwise."""
 
 import math
+import posixpath
 import re
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +27,7 @@ ENGINE_FIELDS = (
     "gpu_base_image",
     "web_url",
     "nodes",
+    "shared_folder",
 )
 IMAGE = re.compile(r"[A-Za-z0-9][-A-Za-z0-9._/:@]{0,299}")
 REGISTRY = re.compile(r"[A-Za-z0-9][-A-Za-z0-9.]*(:[0-9]{1,5})?(/[a-z0-9][-a-z0-9._/]*)?")
@@ -85,7 +87,7 @@ def _engine_errors(
         message = "Give scheme, host and port alone, such as http://trainyard.lan:8000."
         errors.append(FieldError("web_url", message))
     target.web_url = target.web_url.rstrip("/")
-    return errors + _node_errors(target)
+    return errors + _node_errors(target) + _shared_folder_errors(target)
 
 
 def _tls_problems(
@@ -161,12 +163,26 @@ def _node_errors(target: ComputeTarget) -> list[FieldError]:
     return []
 
 
+def _shared_folder_errors(target: ComputeTarget) -> list[FieldError]:
+    folder = target.shared_folder
+    if folder and target.kind != TargetKind.SWARM:
+        return [FieldError("shared_folder", "Only a Swarm needs one: leave it out.")]
+    if folder and (not folder.startswith("/") or posixpath.normpath(folder) != folder):
+        message = "Give an absolute path without . or .. in it, such as /mnt/shared."
+        return [FieldError("shared_folder", message)]
+    return []
+
+
 def _limit_errors(target: ComputeTarget) -> list[FieldError]:
     errors = []
     if target.max_cpus is not None and not (math.isfinite(target.max_cpus) and target.max_cpus > 0):
         errors.append(FieldError("max_cpus", "Give a number of CPUs above 0, or none."))
     if target.max_memory_bytes is not None and target.max_memory_bytes <= 0:
         errors.append(FieldError("max_memory_bytes", "Give an amount above 0, or none."))
+    if not (math.isfinite(target.idle_cpus) and target.idle_cpus >= 0):
+        errors.append(FieldError("idle_cpus", "Give a number of CPUs, 0 or more."))
+    if target.idle_memory_bytes < 0:
+        errors.append(FieldError("idle_memory_bytes", "Give an amount, 0 or more."))
     if not target.max_processes:
         errors.append(FieldError("max_processes", "A target needs at least 1; pause it instead."))
     errors += [

@@ -65,6 +65,7 @@ class Session:
             # Before the barrier: one that is done soon takes its name with it.
             peers.wait_for_names(self._spec["peers"], self._note)
             self._pass_barrier()
+            time.sleep(self._spec["head_start_seconds"])
             signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
         except Stopped:
             signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)

@@ -49,6 +49,10 @@ class SwarmProduct(Product):
     def submit(self, source: Source, **config: Any) -> int:
         return super().submit(source, **{"compute_target": TARGET, **config})
 
+    def change_target(self, **changes: object) -> None:
+        answer = self.call("PATCH", f"/targets/{TARGET}", json=changes)
+        assert answer.status_code == 200, answer.text
+
     def nodes_of(self, number: int) -> dict[str, str]:
         """Give the node of each process of a run."""
         processes = self.run(number)["processes"]

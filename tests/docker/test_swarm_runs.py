@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -161,3 +162,25 @@ def test_a_parameter_server_serves_workers_on_both_nodes(swarm_product: SwarmPro
     assert all(int(count) > 0 for count in steps.groups())
     assert "outputs/digits/saved_model.pb" in files_of(swarm_product, number)
     swarm_product.wait_until_nothing_is_left()
+
+
+@pytest.mark.tensorflow
+def test_an_estimator_trains_on_both_nodes_where_they_share_a_folder(
+    swarm_product: SwarmProduct, tmp_path: Path
+) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    swarm_product.change_target(shared_folder=str(shared))
+    try:
+        number, logs = train(swarm_product, "estimator-linear", cpus_per_process=0.9)
+        assert set(swarm_product.nodes_of(number).values()) == {"node-1", "node-2"}
+        assert "training is over" in logs["evaluator-0"]
+        accuracy = re.search(r"test accuracy ([\d.]+)", logs["chief-0"])
+        assert accuracy
+        assert float(accuracy[1]) > 0.9
+        kept = files_of(swarm_product, number)
+        assert any(re.fullmatch(r"outputs/digits/\d+/saved_model.pb", path) for path in kept)
+        swarm_product.wait_until_nothing_is_left()
+        assert list(shared.iterdir()) == []
+    finally:
+        swarm_product.change_target(shared_folder="")

@@ -241,3 +241,12 @@ def test_a_process_is_not_ready_before_it_knows_the_names_of_the_others(
     assert told.ending["reason"] == "was stopped before it started"
     assert not told.ready
     assert b"never" not in told.log
+
+
+def test_a_program_starts_its_head_start_later(yard: Path, web: FakeWeb) -> None:
+    says_when = python("import time; print(time.monotonic())")
+    specs = [spec(says_when), spec(says_when, head_start_seconds=2.0)]
+    group = Group(yard, web, specs).start()
+    group.until_collected()
+    first, second = (float(told.log) for told in group.told)
+    assert first < second

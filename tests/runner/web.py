@@ -44,6 +44,7 @@ def spec(command: list[str], **changes: Any) -> dict[str, Any]:
         "command": command,
         "environment": {},
         "peers": [],
+        "head_start_seconds": 0.0,
         "source": False,
         "watch": ["logs"],
         "outputs": True,

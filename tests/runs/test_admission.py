@@ -266,6 +266,17 @@ def test_what_a_target_could_never_run_is_refused_with_numbers(
     assert refused(submit, compute_target="swarm", **config) == [(field, said)]
 
 
+def test_what_is_left_idle_on_every_node_is_given_to_nobody(submit: Submit, swarm: ComputeTarget):
+    ComputeTarget.objects.filter(pk=swarm.pk).update(idle_cpus=3, idle_memory_bytes=6e9)
+    ((field, said),) = refused(submit, compute_target="swarm", cpus_per_process=1.5)
+    assert field == "cpus_per_process"
+    assert "the largest, a, has 2 GPUs, 1 CPUs and 2.0 GB of memory" in said
+    two = [submit(compute_target="swarm", cpus_per_process=1) for _ in range(2)]
+    third = submit(compute_target="swarm", cpus_per_process=1)
+    assert [tick(run).status for run in two] == [RunStatus.PREPARING] * 2
+    assert "Needs 1 CPU; 0 of 2 CPUs are free" in told(third)
+
+
 def test_a_priority_above_what_the_target_allows_is_refused(submit: Submit, team: Team):
     team.targets.update(max_priority=10)
     assert refused(submit, priority=11) == [

@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 
-from runs.cluster import Facts, environment_of, mpi_of, mpirun_line, processes_of, tf_config
+from runs.cluster import (
+    Facts,
+    environment_of,
+    head_start_of,
+    mpi_of,
+    mpirun_line,
+    processes_of,
+    tf_config,
+)
 from runs.config import RunConfig, parse
 
 FACTS = Facts("7", "/checkpoints")
@@ -93,6 +101,13 @@ def test_parameter_servers_take_no_gpus():
 
 def test_tf_config_is_unset_without_addresses():
     assert tf_config(processes_of(config_of(), "local")[0], {}) is None
+
+
+def test_the_first_of_several_workers_starts_before_the_others():
+    config = config_of({"type": "multi_worker", "worker_count": 3})
+    first, *others = processes_of(config, "docker")
+    assert head_start_of(config, first, first) == 0
+    assert all(head_start_of(config, other, first) > 0 for other in others)
 
 
 MPI = {"type": "mpi", "process_count_per_node": 2}

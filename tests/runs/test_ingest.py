@@ -92,6 +92,7 @@ async def test_the_spec_tells_what_to_start(group: ProcessGroup) -> None:
     process.launch = {
         "command": ["python", "train.py"],
         "environment": {"A": "1"},
+        "head_start_seconds": 0.5,
         "source": "snapshot",
         "outputs": True,
     }
@@ -105,6 +106,7 @@ async def test_the_spec_tells_what_to_start(group: ProcessGroup) -> None:
         "environment": {"A": "1"},
         "mpi": None,
         "peers": [],
+        "head_start_seconds": 0.5,
         "source": True,
         "resume": False,
         "checkpoints": None,

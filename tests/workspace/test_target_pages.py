@@ -102,12 +102,19 @@ def test_secrets_are_sealed_kept_when_left_empty_and_never_shown(admin: Client) 
     assert "a private key is stored" in page
     assert "PRIVATE KEY" not in page
     assert "open sesame" not in page
-    kept = {**form, "tls_key": "", "registry_password": "", "max_memory_gb": "2.5"}
+    kept = {
+        **form,
+        "tls_key": "",
+        "registry_password": "",
+        "max_memory_gb": "2.5",
+        "idle_memory_gb": "1",
+    }
     assert admin.post("/t/default/targets/gpu/settings/", kept).status_code == 302
     made.refresh_from_db()
     assert unseal(made.sealed_tls_key) == ours.key
     assert unseal(made.sealed_registry_password) == "open sesame"
     assert made.max_memory_bytes == 2_500_000_000
+    assert (made.idle_cpus, made.idle_memory_bytes) == (0, 1_000_000_000)
     told = str(list(AuditEntry.objects.values_list("data", flat=True)))
     assert "KEY" not in told
     assert "open sesame" not in told

@@ -20,6 +20,7 @@ class TargetAccess:
     `own_url` and `ca_bundle`: where this server answers, as the supervisor sees it.
     `address`: unix:///path, tcp://host:port (with TLS where a certificate is given) or
     ssh://user@host. `nodes`: the names of those that may be used; empty for all.
+    `shared_folder`: a path at which all of them have the same disk.
     """
 
     home: str
@@ -36,3 +37,4 @@ class TargetAccess:
     base_image: str = ""
     gpu_base_image: str = ""
     nodes: tuple[str, ...] = ()
+    shared_folder: str = ""

@@ -66,6 +66,7 @@ def access_to(target: ComputeTarget) -> TargetAccess:
         base_image=target.base_image,
         gpu_base_image=target.gpu_base_image,
         nodes=tuple(target.nodes),
+        shared_folder=target.shared_folder,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from docker import DockerClient
 from docker.errors import ImageNotFound, NotFound
 
+from workspace.compute import shared_folder
 from workspace.compute.access import ImageLogin, TargetAccess
 from workspace.compute.base import (
     BackendError,
@@ -133,7 +134,11 @@ class SwarmBackend:
                 _gone(client.api.remove_network, network["Id"])
 
     def discard_checkpoints(self, name: str) -> None:
-        """Leave nothing to do: what a run keeps between attempts is on the server."""
+        """Remove a run's folder from the shared disk; without one, the server has it."""
+        if not self.access.shared_folder:
+            return
+        with self._asked(f"The checkpoints of {name} stay") as client:
+            shared_folder.remove(client, self.access, name)
 
     def _start(self, client: DockerClient, plan: GroupPlan) -> None:
         """Create what is not there yet of a group."""
@@ -149,6 +154,9 @@ class SwarmBackend:
         configs = {RUNNER: self._config(client, plan.id, "runner", runner_zip())}
         if bundle := ca_bundle_of(missing[0]):
             configs[CA_BUNDLE] = self._config(client, plan.id, "ca", bundle)
+        checkpoints = ""
+        if plan.checkpoints and self.access.shared_folder:
+            checkpoints = shared_folder.make(client, self.access, plan.checkpoints, image)
         for process in missing:
             client.api.create_service(
                 **service_of(
@@ -160,6 +168,7 @@ class SwarmBackend:
                     network=network,
                     settings=self._secret(client, plan.id, process),
                     configs=configs,
+                    checkpoints=checkpoints,
                 )
             )
 

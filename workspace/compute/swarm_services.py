@@ -21,6 +21,7 @@ from docker.types import (
 
 from workspace.compute.base import ProcessPlan
 from workspace.compute.containers import (
+    CHECKPOINT_FOLDER,
     COMMAND,
     FOLDER,
     MOST_PIDS,
@@ -57,8 +58,12 @@ def service_of(
     network: str,
     settings: Stored,
     configs: Mapping[str, Stored],
+    checkpoints: str = "",
 ) -> dict[str, Any]:
-    """Give the arguments of `create_service`. `configs` are by their path in the container."""
+    """Give the arguments of `create_service`. `configs` are by their path in the container.
+
+    `checkpoints`: the folder of every node that its processes share, if any.
+    """
     container = ContainerSpec(
         image,
         command=list(COMMAND),
@@ -68,7 +73,7 @@ def service_of(
         hostname=process.name,
         labels=dict(labels),
         env=[*(f"{name}={value}" for name, value in VARIABLES.items()), *_gpu_variables(process)],
-        mounts=_mounts(process),
+        mounts=_mounts(process, checkpoints),
         stop_grace_period=int(STOP_GRACE.total_seconds() * NANO),
         secrets=[
             SecretReference(
@@ -116,11 +121,12 @@ def _gpu_variables(process: ProcessPlan) -> list[str]:
     return [f"NVIDIA_VISIBLE_DEVICES={given}", f"DOCKER_RESOURCE_GPU={given}"]
 
 
-def _mounts(process: ProcessPlan) -> list[Mount]:
-    if process.shm_bytes is None:
-        return []
-    size = process.shm_bytes
-    return [Mount(SHARED_MEMORY, None, "tmpfs", tmpfs_size=size, tmpfs_mode=0o1777)]
+def _mounts(process: ProcessPlan, checkpoints: str) -> list[Mount]:
+    mounts = [Mount(CHECKPOINT_FOLDER, checkpoints, "bind")] if checkpoints else []
+    if process.shm_bytes is not None:
+        size = process.shm_bytes
+        mounts.append(Mount(SHARED_MEMORY, None, "tmpfs", tmpfs_size=size, tmpfs_mode=0o1777))
+    return mounts
 
 
 def _resources(process: ProcessPlan) -> Resources:
