@@ -3,7 +3,8 @@
 It stands where python stands in an environment, so it takes the arguments of the real command.
 The file behaviour in the model's folder holds words: `die` at once, `broken` cannot load, `slow=S`
 loads for S seconds, `hang` answers health checks until it is sent that word, `errs` and `refuses`
-answer every request so, `dies_when_asked` ends at the first one.
+answer every request so, `dies_when_asked` ends at the first one, `eats=M` takes M MB of memory
+when it is sent that word.
 """
 
 import json
@@ -23,6 +24,7 @@ behaviour = {
 }
 started = time.monotonic()
 hangs = False
+eaten: list[bytes] = []
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -49,6 +51,8 @@ class Handler(BaseHTTPRequestHandler):
         hangs = "hang" in behaviour and b"hang" in body
         if b"die" in body or "dies_when_asked" in behaviour:
             os._exit(13)
+        if "eats" in behaviour and b"eats" in body:
+            eaten.append(b"x" * int(behaviour["eats"]) * 1_000_000)
         if "refuses" in behaviour:
             self.answer(400, {"error": "no such value"})
             return
@@ -73,4 +77,5 @@ print(f"serving {flags['model_name']} {model.name}", flush=True)
 if "die" in behaviour:
     print("I have no wish to live", flush=True)
     sys.exit(9)
-ThreadingHTTPServer((flags.get("host", "0.0.0.0"), int(flags["rest_api_port"])), Handler).serve_forever()
+address = flags.get("host", ""), int(flags["rest_api_port"])
+ThreadingHTTPServer(address, Handler).serve_forever()

@@ -49,7 +49,10 @@ class DockerProduct(Product):
         with self.engine.client() as client:
             volumes = client.volumes.list(filters=ours)
             return [
-                *(one.name or "" for one in client.containers.list(all=True, filters=ours)),
+                *(
+                    one.name or ""
+                    for one in client.containers.list(True, filters=ours, ignore_removed=True)
+                ),
                 *(one.name or "" for one in client.networks.list(filters=ours)),
                 *(volume.name for volume in volumes if "uv-cache" not in volume.name),
             ]

@@ -91,10 +91,10 @@ class Serving:
         self.wait_for_health()
         return told
 
-    def score(self) -> httpx.Response:
+    def score(self, body: object = ROWS) -> httpx.Response:
         return self.product.http.post(
             f"/teams/default/services/{self.name}/score",
-            json=ROWS,
+            json=body,
             headers={"Authorization": f"Bearer {self.key}"},
         )
 
@@ -102,7 +102,7 @@ class Serving:
         """Give its containers that run: services are numbered as they are made."""
         mark = [f"trainyard.installation={installation}", "trainyard.group"]
         with engine.client() as client:
-            found = client.containers.list(filters={"label": mark})
+            found = client.containers.list(filters={"label": mark}, ignore_removed=True)
         start = f"service-{self.number}-"
         return [one for one in found if one.labels["trainyard.group"].startswith(start)]
 

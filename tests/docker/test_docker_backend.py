@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -226,8 +227,8 @@ def test_a_program_that_ignores_a_stop_is_killed_after_the_grace(yard: Yard) -> 
 
 
 def test_what_a_killed_container_left_is_salvaged(yard: Yard) -> None:
-    script = f"open('outputs/kept', 'w').write('k'); print('last words')\n{SLEEPS}"
-    group, told = yard.one(script)
+    kept = "open('outputs/kept', 'w').write('k'); open('fetched', 'w').write('from the server')"
+    group, told = yard.one(f"{kept}; print('last words')\n{SLEEPS}")
     until_up(group)
     yard.web.trouble = lambda token, path: 503 if path.startswith(("log", "output")) else None
     group.backend.kill(group.label)
@@ -238,6 +239,8 @@ def test_what_a_killed_container_left_is_salvaged(yard: Yard) -> None:
     assert told.collected
     assert told.log == b"last words\nup\n"
     assert list(told.outputs.values()) == [b"k"]
+    salvaged = Path(yard.access.home) / "salvage" / group.label / "worker-0" / "work"
+    assert [path.name for path in salvaged.iterdir()] == ["outputs"]
     assert told.ending is not None
     assert told.ending["exit_code"] == 137
     assert "container was killed" in told.ending["reason"]

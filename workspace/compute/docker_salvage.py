@@ -3,7 +3,7 @@
 import io
 import shutil
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, ClassVar
@@ -18,6 +18,7 @@ from workspace.compute.docker_client import Engine
 
 FETCHED = "fetched"
 KILLED = 137
+WORK, SHIPPED = "work", (("outputs",), ("logs",))
 COPY_BYTES = 1 << 20
 AT_ONCE = 2
 
@@ -67,7 +68,7 @@ class Salvage:
             try:
                 state = client.api.inspect_container(container)["State"]
                 chunks, _ = client.api.get_archive(container, containers.FOLDER, COPY_BYTES)
-                unpack(chunks, place)
+                unpack(chunks, place, _is_shipped)
             except NotFound:
                 return
         folder = Folder(str(place))
@@ -100,7 +101,16 @@ def _ending_of(state: dict[str, Any], was_launched: bool) -> dict[str, Any]:
     }
 
 
-def unpack(chunks: Iterable[bytes], place: Path) -> None:
+def _is_shipped(parts: Sequence[str]) -> bool:
+    """Tell what may have to be shipped from what was fetched before: a source, a model."""
+    return parts[0] != WORK or parts[1:2] in SHIPPED
+
+
+def unpack(
+    chunks: Iterable[bytes],
+    place: Path,
+    is_wanted: Callable[[Sequence[str]], bool] = lambda parts: True,
+) -> None:
     """Write the regular files of an archive below `place`; links and devices are left out.
 
     What a container sends is not trusted: nothing is written through a link, or elsewhere.
@@ -109,7 +119,7 @@ def unpack(chunks: Iterable[bytes], place: Path) -> None:
         for member in tar:
             parts = PurePosixPath(member.name).parts[1:]
             content = tar.extractfile(member) if member.isreg() else None
-            if content is None or not parts or ".." in parts:
+            if content is None or not parts or ".." in parts or not is_wanted(parts):
                 continue
             try:
                 _write(content, place.joinpath(*parts))
