@@ -85,9 +85,9 @@ class ServiceReconciler:
                 self._keeper.stop(replica)
             return Hindrance()
         prove(service)
-        take_back(service, plan_of_service(service))
-        scale(service, plan_of_service(service))
         wanted = plan_of_service(service)
+        if take_back(service, wanted) or scale(service, wanted):
+            wanted = plan_of_service(service)
         if wanted.ends_split:
             Revision.objects.filter(service=service).update(weight=None)
         running = {standing.pk for standing in wanted.running}

@@ -51,6 +51,12 @@ class Plan:
     fallback: Standing | None = None
     ends_split: bool = False
 
+    @property
+    def answering(self) -> tuple[Standing, ...]:
+        """Give those that requests go to, or will once a replica of theirs is ready."""
+        mine = tuple(one for one in self.asked if one.is_good)
+        return mine or tuple(one for one in self.running if one.is_good and not one.is_shadow)
+
 
 def plan(revisions: Sequence[Standing], *, now: datetime, is_watched: bool = False) -> Plan:
     """Say which of a service's revisions, the newest first, are to have replicas."""

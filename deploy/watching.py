@@ -20,17 +20,19 @@ LAST_MINUTE = timedelta(seconds=60)
 log = logging.getLogger(__name__)
 
 
-def scale(service: Service, plan: Plan) -> None:
-    """Give the revisions that answer as many replicas as the requests call for."""
+def scale(service: Service, plan: Plan) -> bool:
+    """Give the revisions that answer as many replicas as the requests call for.
+
+    Tell whether any has another number now.
+    """
     if not service.autoscale:
-        return
+        return False
+    has_changed = False
     rule = Autoscale(**service.autoscale)
     now = timezone.now()
     used_at = _used_at(service)
     cool_down = timedelta(seconds=rule.cool_down_seconds)
-    for standing in plan.asked:
-        if not standing.is_good:
-            continue
+    for standing in plan.answering:
         loads = _loads(standing.pk, now - max(cool_down, LATEST))
         # One that has just been proven has no loads of its own yet.
         at_least_until = (standing.proven_at or now) + cool_down
@@ -38,6 +40,7 @@ def scale(service: Service, plan: Plan) -> None:
         if wanted and standing.wanted > wanted and now < at_least_until:
             continue
         if wanted != standing.wanted:
+            has_changed = True
             Revision.objects.filter(pk=standing.pk).update(replica_count=wanted)
             log.info(
                 "Revision %d of service %s goes from %d to %d replicas.",
@@ -46,16 +49,17 @@ def scale(service: Service, plan: Plan) -> None:
                 standing.wanted,
                 wanted,
             )
+    return has_changed
 
 
-def take_back(service: Service, plan: Plan) -> None:
+def take_back(service: Service, plan: Plan) -> bool:
     """Take the newest revision back if it does worse than is allowed, and another may serve."""
     if not service.rollback or plan.fallback is None:
-        return
+        return False
     newest = max(plan.asked, key=lambda one: one.number)
     reason = why_back(RollbackRule(**service.rollback), _last_minute(newest.pk, newest.proven_at))
     if not reason:
-        return
+        return False
     with transaction.atomic():
         Revision.objects.filter(pk=newest.pk).update(failure=reason, weight=None)
         Revision.objects.filter(pk=plan.fallback.pk, replica_count=0).update(replica_count=1)
@@ -68,6 +72,7 @@ def take_back(service: Service, plan: Plan) -> None:
             reason=reason,
         )
     log.warning("Revision %d of service %s: %s", newest.number, service.name, reason)
+    return True
 
 
 def _used_at(service: Service) -> datetime:
