@@ -7,8 +7,9 @@ from contextlib import suppress
 from typing import Any
 
 from .config_file import ModelConfig, models_in
+from .directories import SETTLED_AFTER
 from .errors import Code, ServingError, invalid
-from .versions import SETTLED_AFTER, Loading, Model, Polling, State, Version, not_found
+from .versions import Loading, Model, Polling, State, Version, not_found
 
 log = logging.getLogger("modelserver")
 

@@ -13,11 +13,12 @@ from urllib.parse import unquote_to_bytes
 import orjson
 
 from .core import Core
+from .directories import MAX_VERSION
 from .errors import Code, ServingError, invalid
 from .inference import KINDS, Inference
 from .messages import CORS_HEADERS, Reply, Request, Response
 from .monitoring import CONTENT_TYPE, Metrics
-from .versions import MAX_VERSION, Version
+from .versions import Version
 
 log = logging.getLogger("modelserver")
 

@@ -6,25 +6,21 @@ load itself go to a thread.
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from time import monotonic, time_ns
+from time import monotonic
 from typing import Any, Protocol
 
-from .config_file import ModelConfig, VersionPolicy
+from .config_file import ModelConfig
+from .directories import Fingerprint, is_old, list_versions
 from .errors import Code, ServingError
 from .signatures import Signature
 
 log = logging.getLogger("modelserver")
-
-MAX_VERSION = 2**63 - 1
-SETTLED_AFTER = 1.0
-Fingerprint = tuple[int, int, int]
 
 
 class State(StrEnum):
@@ -162,13 +158,14 @@ class Model:
         moving = (State.START, State.END)
         settled = {n for n, version in self.versions.items() if version.state not in moving}
         try:
-            found = await asyncio.to_thread(_scan, config.base_path, config.policy, settled)
+            listing = await asyncio.to_thread(list_versions, config, settled)
         except OSError as error:
             self._complain(f"Can't look into {config.base_path}: {error.strerror or error}")
             return False
         if self._config is not config:
             return True
-        self._complain(_shortcoming(config, found))
+        self._complain(listing.complaint)
+        found = listing.versions
         for number, (path, seen) in found.items():
             self._consider(number, path, seen)
         self._want(found)
@@ -201,7 +198,7 @@ class Model:
             and (version.error is None or not version.wanted or version.seen != seen)
         ):
             version = self.versions[number] = Version(self.name, number, path, seen)
-            holds_still = _is_old(seen)
+            holds_still = is_old(seen)
         elif version.state is State.START:
             holds_still = version.seen == seen
             version.seen = seen
@@ -304,61 +301,3 @@ def not_found(name: str, number: int | None = None) -> ServingError:
 
 def _future() -> "asyncio.Future[Version | None]":
     return asyncio.get_running_loop().create_future()
-
-
-def _shortcoming(config: ModelConfig, found: Collection[int]) -> str:
-    """Say what the directory lacks."""
-    missing = sorted((config.policy.specific or frozenset()).difference(found))
-    if missing:
-        return (
-            f"Version {missing[0]} of servable {config.name}, which was requested to be served as"
-            " a 'specific' version in the servable's version policy, was not found in the file"
-            " system"
-        )
-    if not found:
-        return (
-            f"No versions of servable {config.name} found under base path {config.base_path}."
-            " Did you forget to name your leaf directory as a number (eg. '/1/')?"
-        )
-    return ""
-
-
-Found = dict[int, tuple[Path, Fingerprint | None]]
-
-
-def _scan(base_path: Path, policy: VersionPolicy, settled: Collection[int]) -> Found:
-    """Find the version directories to serve, with fingerprints of those that haven't settled."""
-    paths: dict[int, Path] = {}
-    with os.scandir(base_path) as entries:
-        for entry in entries:
-            name = entry.name
-            if not (name.isascii() and name.isdigit()) or not entry.is_dir():
-                continue
-            number = int(name[:30])
-            if number > MAX_VERSION:
-                continue
-            if number in paths:
-                log.warning("Version %d is there twice; %s is left out", number, name)
-                continue
-            paths[number] = Path(entry.path)
-    return {
-        number: (paths[number], None if number in settled else _fingerprint(paths[number]))
-        for number in policy.choose(paths)
-    }
-
-
-def _fingerprint(path: Path) -> Fingerprint:
-    """Summarise a tree so that any copying that still goes on shows."""
-    files = size = newest = 0
-    for folder, _, names in os.walk(path):
-        newest = max(newest, os.stat(folder).st_mtime_ns)
-        for name in names:
-            status = os.stat(os.path.join(folder, name))
-            files += 1
-            size += status.st_size
-            newest = max(newest, status.st_mtime_ns)
-    return files, size, newest
-
-
-def _is_old(seen: Fingerprint) -> bool:
-    return time_ns() - seen[2] > SETTLED_AFTER * 1e9

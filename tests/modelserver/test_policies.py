@@ -244,3 +244,24 @@ async def test_as_many_versions_load_at_a_time_as_there_are_threads(shelf: Shelf
         shelf.gate.set()
 
         await until(lambda: available(core, "m") == [1, 2, 3], "all versions")
+
+
+async def test_names_that_are_no_versions_are_left_out_and_twins_are_named_once(
+    shelf: Shelf, caplog: pytest.LogCaptureFixture
+) -> None:
+    shelf.put("m", 2)
+    for name in ("002", "x", "3x", "-4", "99999999999999999999"):
+        (shelf.folder / "m" / name).mkdir()
+    (shelf.folder / "m" / "9").touch()
+    async with shelf.core() as core:
+        core.adopt([shelf.config("m", VersionPolicy(every=True))])
+        await until(lambda: "is there twice" in caplog.text, "the warning")
+        await until(lambda: core.models["m"].versions, "a look")
+
+        assert list(states(core, "m")) == [2]
+        shelf.put("n", 1)
+        await all_loaded(
+            core.adopt([shelf.config("m", VersionPolicy(every=True)), shelf.config("n")])
+        )
+
+    assert caplog.text.count("is there twice") == 1
