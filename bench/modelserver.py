@@ -34,6 +34,14 @@ def build_models(folder: Path) -> None:
     subprocess.run(command, check=True, capture_output=True, env=_variables())
 
 
+def built_models(folder: Path) -> Path:
+    """Return the folder with the models, built once below the benchmark's folder."""
+    models = folder / "serving-models"
+    if not models.exists():
+        build_models(models)
+    return models
+
+
 def run_program(name: str, *arguments: str | Path) -> str:
     """Run a program of the benchmark with TensorFlow; return what it prints."""
     command = [tensorflow_python(), PROGRAMS / f"{name}.py", *arguments]

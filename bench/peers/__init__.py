@@ -1,9 +1,12 @@
-"""Other products from PyPI, each in a virtualenv of its own and measured there by our program."""
+"""Other products from PyPI, each in a virtualenv of its own and run there by our program."""
 
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -19,26 +22,49 @@ def ray() -> dict[str, float]:
     return _figures_of("ray_jobs", "ray[default]==2.60.0")
 
 
-@cache
-def kserve() -> dict[str, float]:
-    """Give KServe's figures with a model like ours in NumPy.
+@dataclass(frozen=True)
+class Peer:
+    """A model server with a model like ours in NumPy, and the body that asks it."""
 
-    That is the median time at one connection, and requests a second and the 99th percentile of
-    the times at eight.
-    """
-    return _figures_of("kserve_numpy", "kserve==0.21.0")
+    url: str
+    body: bytes
 
 
-@cache
-def mlflow() -> dict[str, float]:
-    """Give the same figures of `mlflow models serve`."""
-    return _figures_of("mlflow_serve", "mlflow==3.17.2")
+def kserve() -> AbstractContextManager[Peer]:
+    """Run KServe's Python server."""
+    return _serving("kserve_numpy", "kserve==0.21.0")
 
 
-@cache
-def bentoml() -> dict[str, float]:
-    """Give the same figures of BentoML."""
-    return _figures_of("bentoml_numpy", "bentoml==1.4.39", "numpy")
+def mlflow() -> AbstractContextManager[Peer]:
+    """Run `mlflow models serve`."""
+    return _serving("mlflow_serve", "mlflow==3.17.2")
+
+
+def bentoml() -> AbstractContextManager[Peer]:
+    """Run BentoML."""
+    return _serving("bentoml_numpy", "bentoml==1.4.39", "numpy")
+
+
+@contextmanager
+def _serving(program: str, *requirements: str) -> Iterator[Peer]:
+    """Run a program that says where it serves, and serves until its input ends."""
+    process = subprocess.Popen(
+        [python_with(*requirements), HERE / f"{program}.py"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    if process.stdin is None or process.stdout is None:
+        raise RuntimeError("A process without pipes.")
+    try:
+        said = process.stdout.readline()
+        if not said:
+            raise RuntimeError(f"{program} ended before it served")
+        given = json.loads(said)
+        yield Peer(given["url"], given["body"].encode())
+    finally:
+        process.stdin.close()
+        process.wait()
 
 
 def _figures_of(program: str, *requirements: str) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Run in KServe's virtualenv: serve a model like the benchmark's, measure it, print JSON."""
+"""Run in KServe's virtualenv: serve a model like the benchmark's until the input ends."""
 
 import json
 import multiprocessing
@@ -6,15 +6,10 @@ import os
 import socket
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
-
-from bench.load import load
-
 PORT = 18266
-BODY = json.dumps({"instances": [[5.1, 3.5, 1.4, 0.2]]}).encode()
+BODY = json.dumps({"instances": [[5.1, 3.5, 1.4, 0.2]]})
 
 
 def serve() -> None:
@@ -44,12 +39,10 @@ def main() -> None:
         while socket.socket().connect_ex(("127.0.0.1", PORT)):
             time.sleep(0.05)
         url = f"http://127.0.0.1:{PORT}/v1/models/half:predict"
-        load(url, BODY, {}, connections=1, seconds=1)
-        one = load(url, BODY, {}, connections=1, seconds=3)
-        eight = load(url, BODY, {}, connections=8, seconds=3)
+        print(json.dumps({"url": url, "body": BODY}), flush=True)
+        sys.stdin.read()
     finally:
         server.terminate()
-    print(json.dumps({"p50": one.p50, "rps": eight.rps, "p99": eight.p99}))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ CHOICES = {
 
 def measure(bench: Bench) -> Iterator[Line]:
     """Compare the usual parameters with no batching."""
-    model = _model(bench)
+    model = modelserver.built_models(bench.folder) / "wide"
     with (
         modelserver.serving(model) as off,
         modelserver.serving(model, *_flags(bench.folder, "usual", USUAL)) as on,
@@ -45,7 +45,7 @@ def measure(bench: Bench) -> Iterator[Line]:
 
 def measure_choices(bench: Bench) -> Iterator[Line]:
     """Compare other parameters with the usual ones, which none should beat by much."""
-    model = _model(bench)
+    model = modelserver.built_models(bench.folder) / "wide"
     for name, text in CHOICES.items():
         with ExitStack() as servers:
             start = servers.enter_context
@@ -61,14 +61,6 @@ def measure_choices(bench: Bench) -> Iterator[Line]:
             ours,
             of_ratio=True,
         )
-
-
-def _model(bench: Bench) -> Path:
-    folder = bench.folder / "serving-models"
-    if not folder.exists():
-        bench.say("building models")
-        modelserver.build_models(folder)
-    return folder / "wide"
 
 
 def _flags(folder: Path, name: str, parameters: str) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import json
 import statistics
 from collections.abc import Iterator
 
-from bench import peers, procfs
+from bench import procfs
 from bench.bench import Bench
 from bench.load import Load, load
 from bench.measure import Line, NotMeasured
@@ -56,17 +56,6 @@ def measure(bench: Bench) -> Iterator[Line]:
         of_ratio=True,
         is_least=True,
     )
-    if bench.has_peers:
-        yield Line(
-            "the model server at c=8",
-            floor,
-            "rps",
-            2,
-            "KServe",
-            peers.kserve()["rps"],
-            of_ratio=True,
-            is_least=True,
-        )
 
 
 def measure_memory(bench: Bench) -> Iterator[Line]:

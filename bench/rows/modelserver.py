@@ -2,17 +2,18 @@
 
 import json
 import socket
+import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from bench import modelserver, peers
 from bench.bench import Bench
 from bench.load import Load, load
 from bench.measure import Line, NotMeasured
+from bench.peers import Peer
 from bench.site import PROGRAMS, free_port
 
 BODY = json.dumps({"instances": [[5.1, 3.5, 1.4, 0.2]]}).encode()
@@ -26,9 +27,10 @@ GOALS = (
 
 
 def measure(bench: Bench) -> Iterator[Line]:
-    with modelserver.serving(_model(bench)) as url, _floor() as floor_url:
-        ours, floor = _alternating(url, floor_url, connections=1)
-        direct = float(modelserver.run_program("direct_call", _model(bench) / "1"))
+    model = modelserver.built_models(bench.folder) / "half"
+    with modelserver.serving(model) as url, _floor() as floor_url:
+        ours, floor = _alternating(Peer(url, BODY), Peer(floor_url, BODY), connections=1)
+        direct = float(modelserver.run_program("direct_call", model / "1"))
         yield Line(
             "a small model over REST, p50 at c=1",
             1000 * ours.p50,
@@ -37,7 +39,7 @@ def measure(bench: Bench) -> Iterator[Line]:
             "ASGI floor + direct call",
             1000 * (floor.p50 + direct),
         )
-        ours, floor = _alternating(url, floor_url, connections=8)
+        ours, floor = _alternating(Peer(url, BODY), Peer(floor_url, BODY), connections=8)
         yield Line(
             "a small model over REST at c=8",
             ours.rps,
@@ -50,39 +52,30 @@ def measure(bench: Bench) -> Iterator[Line]:
         )
         if not bench.has_peers:
             return
-        for name, measure_peer, times in GOALS:
+        for name, run_peer, times in GOALS:
             bench.say(f"measuring {name}")
-            before = _load(url, 8)
-            peer = measure_peer()
-            after = _load(url, 8)
+            with run_peer() as peer:
+                ours, theirs = _alternating(Peer(url, BODY), peer, connections=8)
             yield Line(
-                f"requests a second beside {name} at c=8",
-                (before.rps + after.rps) / 2,
+                f"a small model beside {name} at c=8",
+                ours.rps,
                 "rps",
                 times,
                 name,
-                peer["rps"],
+                theirs.rps,
                 of_ratio=True,
                 is_least=True,
             )
             if name == "KServe":
                 yield Line(
-                    "99th percentile beside KServe at c=8",
-                    500 * (before.p99 + after.p99),
+                    "the same, 99th percentile",
+                    1000 * ours.p99,
                     "ms",
                     1,
                     name,
-                    1000 * peer["p99"],
+                    1000 * theirs.p99,
                     of_ratio=True,
                 )
-
-
-def _model(bench: Bench) -> Path:
-    folder = bench.folder / "serving-models"
-    if not folder.exists():
-        bench.say("building models")
-        modelserver.build_models(folder)
-    return folder / "half"
 
 
 @contextmanager
@@ -110,18 +103,19 @@ def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
     raise NotMeasured("the raw ASGI application did not start.")
 
 
-def _alternating(url: str, other: str, *, connections: int) -> tuple[Load, Load]:
-    """Measure both in turn; give of each the round with the median of the medians."""
-    for warmed in (url, other):
-        load(warmed, BODY, {}, connections=connections, seconds=1)
-    pairs = [(_load(url, connections), _load(other, connections)) for _ in range(ROUNDS)]
-    ours, others = zip(*pairs, strict=True)
-    return _median(ours), _median(others)
+def _alternating(ours: Peer, other: Peer, *, connections: int) -> tuple[Load, Load]:
+    """Measure both in turn; give the medians of each figure."""
+    for warmed in (ours, other):
+        _load(warmed, connections, seconds=1)
+    pairs = [(_load(ours, connections), _load(other, connections)) for _ in range(ROUNDS)]
+    return _median([pair[0] for pair in pairs]), _median([pair[1] for pair in pairs])
 
 
-def _median(loads: tuple[Load, ...]) -> Load:
-    return sorted(loads, key=lambda one: one.p50)[len(loads) // 2]
+def _median(loads: list[Load]) -> Load:
+    return Load(
+        *(statistics.median(getattr(one, name) for one in loads) for name in ("p50", "rps", "p99"))
+    )
 
 
-def _load(url: str, connections: int) -> Load:
-    return load(url, BODY, {}, connections=connections, seconds=SECONDS)
+def _load(peer: Peer, connections: int, seconds: int = SECONDS) -> Load:
+    return load(peer.url, peer.body, {}, connections=connections, seconds=seconds)
