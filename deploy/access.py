@@ -116,7 +116,7 @@ class Access:
 async def _check_key(name: Name, route: Route | None, digest: str) -> Entry:
     key = route.keys.get(digest) if route is not None else None
     if route is not None and key is not None:
-        if route.opening != Opening.KEYS:
+        if route.opening == Opening.TOKENS:
             raise unauthorized(NO_KEYS_HERE)
         return Entry(name, route, f"{key.slot} key", key)
     team_id = await _team_of_key(digest)
