@@ -10,9 +10,10 @@ from django.http import HttpResponse
 from ninja import Router, Status
 
 from models import services
-from models.imports import begin_import, begin_import_of_run, is_keras_file
+from models.imports import begin_import, begin_import_of_run
 from models.models import Import, ModelVersion
 from models.registration import FIELDS, read_registration
+from models.savedmodel import is_keras_file
 from models.schemas import ImportOut, ModelOut, VersionDetail
 from models.search import found_models, page_of
 from runs.models import Run

@@ -1,10 +1,11 @@
-"""The form that registers a model, from a run's outputs or from an archive."""
+"""The forms of the registry: registering a model, and changing what is said of a version."""
 
 from typing import Any
 
 from django import forms
 
-from models.registration import DESCRIPTION_LENGTH
+from models.models import ModelVersion, Stage
+from models.registration import ALIAS_LENGTH, DESCRIPTION_LENGTH
 from models.selectors import Offer
 from runs.models import Run
 from workspace.environments import CURATED
@@ -15,8 +16,11 @@ class RegisterForm(Form):
     """What a version is registered as; the same rules as over REST are applied afterwards."""
 
     archive = forms.FileField(
-        help_text="A .zip or .tar.gz with a SavedModel in it.",
-        widget=forms.ClearableFileInput(attrs={"accept": ".zip,.tar.gz,.tgz,.tar"}),
+        label="File",
+        required=False,
+        help_text="A .zip or .tar.gz with a SavedModel in it, or a .keras or .h5 file, which is"
+        " converted to a SavedModel.",
+        widget=forms.ClearableFileInput(attrs={"accept": ".zip,.tar.gz,.tgz,.tar,.keras,.h5"}),
     )
     path = forms.CharField(
         label="Folder", required=False, help_text="Needed only where several models are found."
@@ -37,6 +41,12 @@ class RegisterForm(Form):
     )
     description = forms.CharField(
         required=False, max_length=DESCRIPTION_LENGTH, widget=forms.Textarea(attrs={"rows": 3})
+    )
+    allow_code = forms.BooleanField(
+        label="Allow Python code in a Keras file",
+        required=False,
+        help_text="Lambda layers hold Python functions, which run when the file is converted. Allow"
+        " them only for files of people you trust.",
     )
 
     def __init__(self, *args: Any, run: Run | None, offers: list[Offer], **kwargs: Any) -> None:
@@ -71,6 +81,41 @@ class RegisterForm(Form):
             "tags": _tags(cleaned["tags"]),
             "description": cleaned["description"],
         }
+
+
+class ChangeForm(Form):
+    """What is said of a version."""
+
+    stage = forms.ChoiceField(choices=Stage.choices)
+    archive_others = forms.BooleanField(
+        label="Archive the versions that have this stage now", required=False
+    )
+    description = forms.CharField(
+        required=False, max_length=DESCRIPTION_LENGTH, widget=forms.Textarea(attrs={"rows": 3})
+    )
+    tags = forms.CharField(
+        required=False,
+        help_text="One on each line, as name: value.",
+        widget=forms.Textarea(attrs={"rows": 3}),
+    )
+
+    @staticmethod
+    def initial_of(version: ModelVersion) -> dict[str, Any]:
+        tags = "\n".join(f"{name}: {value}" for name, value in version.tags.items())
+        return {"stage": version.stage, "description": version.description, "tags": tags}
+
+    def data_for_change(self, version: ModelVersion) -> dict[str, Any]:
+        """Give what the REST API would be sent; a tag that is no more in the form goes away."""
+        tags = _tags(self.cleaned_data["tags"])
+        return {**self.cleaned_data, "tags": {**dict.fromkeys(version.tags), **tags}}
+
+
+class AliasForm(Form):
+    alias = forms.CharField(
+        label="New alias",
+        max_length=ALIAS_LENGTH,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "placeholder": "champion"}),
+    )
 
 
 def _tags(text: str) -> dict[str, str]:

@@ -2,16 +2,19 @@
 
 import zipfile
 from dataclasses import asdict, replace
+from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Max, QuerySet
+from django.db.models import Max, Q, QuerySet
+from django.utils import timezone
 
-from models.models import Import
+from models.models import Import, WorkState
 from models.registration import Registration
+from models.savedmodel import HDF5_SUFFIXES
 from models.services import register_from_folder
 from models.work import Say, ask_for
 from models.workshop import bench_for, release_for, run_program
@@ -24,21 +27,23 @@ from workspace.errors import FieldError, Invalid, NotFound, TooLarge
 from workspace.models import Team
 from workspace.services import audit
 
-KERAS, HDF5 = ".keras", (".h5", ".hdf5")
-SUFFIXES = (KERAS, *HDF5)
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 LONGEST_NAME = 200
 SHOWN = 50
-
-
-def is_keras_file(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES)
 
 
 def imports_of(team: Team) -> QuerySet[Import]:
     """Give a team's newest imports."""
     found = Import.objects.filter(team=team).order_by("-number")
     return found.select_related("team", "created_by", "version__model")[:SHOWN]
+
+
+def unfinished_imports_of(team: Team) -> QuerySet[Import]:
+    """Give the imports that go on, and those that failed in the last day."""
+    recent = timezone.now() - timedelta(days=1)
+    goes_on = Q(state__in=[WorkState.WAITING, WorkState.RUNNING])
+    failed = Q(state=WorkState.FAILED, ended_at__gt=recent)
+    return Import.objects.filter(goes_on | failed, team=team).order_by("-number")[:SHOWN]
 
 
 def import_of(team: Team, number: int) -> Import:
@@ -148,7 +153,7 @@ def _problem_with(file: BinaryIO, name: str) -> str:
         return f"{name} is empty."
     if start == HDF5_MAGIC:
         return ""
-    if name.lower().endswith(HDF5):
+    if name.lower().endswith(HDF5_SUFFIXES):
         return f"{name} is named as an HDF5 file, but does not begin as one: it is damaged."
     if not zipfile.is_zipfile(file):
         return f"{name} is damaged or was cut short: a .keras file is a whole zip archive."

@@ -27,6 +27,7 @@ NUMPY_NAMES = {
     "double": "float64",
     "resource": "resource",
 }
+HDF5_SUFFIXES = (".h5", ".hdf5")
 EXPORT = "Export it with model.export(FOLDER) in Keras 3, or tf.saved_model.save(model, FOLDER)"
 OTHER_FORMATS = {
     ".keras": "a Keras archive. Send that file itself, not packed into another, and it is"
@@ -57,6 +58,11 @@ class SavedModel:
     tensorflow_version: str
     signatures: dict[str, Any]
     scan: list[dict[str, Any]]
+
+
+def is_keras_file(path: str) -> bool:
+    """Tell by its name whether a file is one that is converted to a SavedModel."""
+    return path.lower().endswith((".keras", *HDF5_SUFFIXES))
 
 
 def folders_of(paths: Iterable[str]) -> list[str]:

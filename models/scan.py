@@ -21,7 +21,6 @@ READS_FILES = {
     *(
         "GenerateVocabRemapping",
         "LoadAndRemapMatrix",
-        "CheckpointHasKey",
         "FileSystemSetConfiguration",
     ),
 }

@@ -14,7 +14,7 @@ from models.models import (
     Stage,
     WorkState,
 )
-from models.savedmodel import GRAPH_FILE, folders_of, scan
+from models.savedmodel import GRAPH_FILE, folders_of, is_keras_file, scan
 from runs.blobs import store_for
 from runs.files import outputs_of
 from runs.models import Run
@@ -165,11 +165,15 @@ def lost_files(version: ModelVersion) -> list[str]:
 
 
 def saved_models_in(run: Run) -> list[Offer]:
-    """Find every SavedModel among a run's outputs."""
-    return [
-        Offer(folder, _name_for(folder, run))
-        for folder in folders_of(file.path for file in outputs_of(run))
-    ]
+    """Find every SavedModel among a run's outputs, and Keras files after them."""
+    paths = [file.path for file in outputs_of(run)]
+    keras = [path for path in paths if is_keras_file(path)]
+    found = [Offer(folder, _name_for(folder, run)) for folder in folders_of(paths)]
+    return [*(Offer(path, _name_for(_stem(path), run)) for path in keras), *found]
+
+
+def _stem(path: str) -> str:
+    return path.rpartition(".")[0]
 
 
 def _name_for(folder: str, run: Run) -> str:

@@ -1,6 +1,6 @@
 """The verbs of the registry."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -11,7 +11,7 @@ from django.db.models import F
 
 from models.models import ModelVersion, RegisteredModel
 from models.registration import FRAMEWORK, Registration
-from models.sources import Found, from_archive, from_folder, from_run
+from models.sources import Found, from_archive, from_folder, from_run, from_uploads
 from runs.blobs import BlobStore, store_for
 from runs.models import Run
 from workspace.models import Team
@@ -43,6 +43,15 @@ def register_from_archive(
         run=None,
         registration=registration,
         fetch=partial(from_archive, file, filename, path),
+    )
+
+
+def register_from_uploads(
+    *, team: Team, by: User | None, files: Mapping[str, BinaryIO], registration: Registration
+) -> ModelVersion:
+    """Register the SavedModel in a folder that a browser sent file by file."""
+    return _register(
+        team=team, by=by, run=None, registration=registration, fetch=partial(from_uploads, files)
     )
 
 

@@ -1,5 +1,6 @@
 """Where a version's files come from: a folder of a run's outputs, or an uploaded archive."""
 
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from runs.blobs import CHUNK, BlobStore, WrongDigest, temporary_file
 from runs.files import OUTPUTS, outputs_of
 from runs.models import Run
 from runs.snapshots import Entry, Manifest
-from workspace.errors import Conflict, DomainError, FieldError, Invalid
+from runs.source_paths import errors_in
+from workspace.errors import Conflict, DomainError, FieldError, Invalid, TooLarge
 
 CHECKED_FILES = (GRAPH_FILE, "variables/variables.index")
 
@@ -53,6 +55,31 @@ def from_run(run: Run, path: str, store: BlobStore) -> Found:
         except (WrongDigest, FileNotFoundError):
             raise Conflict(f"{file.path} is just being written anew. Register it again.") from None
         entries.append(Entry(name, digest, size))
+    return Found(folder, saved_model, Manifest.of(entries))
+
+
+def from_uploads(files: Mapping[str, BinaryIO], store: BlobStore) -> Found:
+    """Store the SavedModel among files that a browser sent, by their paths."""
+    with _naming("archive"):
+        for wrong in errors_in(files, folders=()):
+            raise Invalid(f"{wrong.field}: {wrong.message}")
+        folder = choose_folder(files)
+        sizes = {name: files[_joined(folder, name)].seek(0, 2) for name in _below(folder, files)}
+        if sum(sizes.values()) > settings.TRAINYARD_MODEL_MAX_BYTES:
+            most = f"{settings.TRAINYARD_MODEL_MAX_BYTES:,}"
+            raise TooLarge(f"The folder is larger than the {most} bytes that a model may have.")
+        for name in sizes:
+            files[_joined(folder, name)].seek(0)
+        with ExitStack() as stack:
+            places: dict[str, Path] = {}
+            for name in CHECKED_FILES:
+                if name in sizes:
+                    places[name], copy = stack.enter_context(temporary_file())
+                    shutil.copyfileobj(files[_joined(folder, name)], copy, CHUNK)
+                    copy.flush()
+                    files[_joined(folder, name)].seek(0)
+            saved_model = check(sizes, places.__getitem__)
+        entries = [Entry(name, *store.put_stream(files[_joined(folder, name)])) for name in sizes]
     return Found(folder, saved_model, Manifest.of(entries))
 
 

@@ -1,89 +1,127 @@
-"""The pages of the registry: models, a model's versions, a version, registering."""
+"""The pages of the registry that show: models, a model's versions, a version, two side by side."""
 
 from typing import Any
 
-from django.contrib import messages
-from django.http import HttpResponse
-from django.shortcuts import redirect, render
-from django.views.decorators.http import require_http_methods, require_safe
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
 
-from models import selectors, services
-from models.comparison import shape_in_words
-from models.forms import RegisterForm, field_of
-from models.models import ModelVersion
-from models.registration import read_registration
-from runs.models import Run
-from runs.selectors import run_of
-from workspace.errors import DomainError, FieldError, Invalid, NotFound
-from workspace.forms import add_errors
-from workspace.models import Role, Team
+from models import selectors
+from models.changes import services_using
+from models.comparison import compare, shape_in_words
+from models.forms import AliasForm, ChangeForm
+from models.imports import unfinished_imports_of
+from models.models import Conversion, ModelVersion, Stage
+from models.search import found_models, page_of
+from models.work import log_of
+from workspace.environments import CURATED
+from workspace.errors import Invalid
 from workspace.requests import SignedInRequest
 from workspace.selectors import team_for
+
+FILTERS = ("q", "tag", "framework", "stage")
 
 
 @require_safe
 def model_list(request: SignedInRequest, slug: str) -> HttpResponse:
     team = team_for(request.user, slug)
-    return render(request, "models/model_list.html", {"models": selectors.models_of(team)})
+    chosen = {name: request.GET.get(name, "").strip() for name in FILTERS}
+    error = ""
+    try:
+        page = page_of(found_models(team, **chosen), request.GET.get("page", "1"))
+    except Invalid as refused:
+        page, error = page_of(found_models(team), "1"), refused.message
+    return render(
+        request,
+        "models/model_list.html",
+        {
+            "models": page.models,
+            "chosen": chosen,
+            "is_searched": any(chosen.values()),
+            "error": error,
+            "stages": Stage.values,
+            "frameworks": list(CURATED),
+            "newer": _page(request, page.number - 1) if page.number > 1 else "",
+            "older": _page(request, page.number + 1) if page.has_next else "",
+            "imports": unfinished_imports_of(team),
+        },
+    )
+
+
+def _page(request: HttpRequest, number: int) -> str:
+    query = request.GET.copy()
+    query["page"] = str(number)
+    return f"?{query.urlencode()}"
 
 
 @require_safe
 def model(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
     found = selectors.model_of(team_for(request.user, slug), name)
-    return render(
-        request,
-        "models/model.html",
-        {"model": found, "versions": selectors.versions_of(found)},
-    )
+    versions = list(selectors.versions_of(found))
+    return render(request, "models/model.html", {"model": found, "versions": versions})
 
 
 @require_safe
 def version(request: SignedInRequest, slug: str, name: str, number: int) -> HttpResponse:
     found = selectors.version_of(team_for(request.user, slug), name, number)
-    return render(
-        request,
-        "models/version.html",
-        {
-            "version": found,
-            "model": found.model,
-            "files": selectors.manifest_of(found).entries,
-            "signatures": signatures_of(found),
-            "download": f"/api/v1/teams/{slug}/models/{name}/versions/{number}/download",
-        },
-    )
+    return render(request, "models/version.html", version_context(found))
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
-def register(request: SignedInRequest, slug: str) -> HttpResponse:
-    """Offer the SavedModels of a run, or take an archive."""
-    team = team_for(request.user, slug, Role.MEMBER)
-    run = _run_named(request, team)
-    offers = selectors.saved_models_in(run) if run else []
-    form = RegisterForm(
-        request.POST or None,
-        request.FILES or None,
-        run=run,
-        offers=offers,
-        initial=_initial(request, offers),
-    )
-    if request.method == "POST" and form.is_valid():
-        try:
-            made = _register(request, team, run, form)
-        except DomainError as error:
-            _show_errors(form, error)
-        else:
-            messages.success(request, f"{made} is registered.")
-            return redirect("models:version", slug, made.model.name, made.version)
+def version_context(found: ModelVersion, **forms: Any) -> dict[str, Any]:
+    """Give what the page of a version shows."""
+    model = found.model
+    address = f"/api/v1/teams/{model.team.slug}/models/{model.name}/versions/{found.version}"
+    return {
+        "version": found,
+        "model": model,
+        "files": selectors.manifest_of(found).entries,
+        "signatures": signatures_of(found),
+        "findings": selectors.scan_of(found),
+        "services_using": services_using(found),
+        "others": selectors.versions_of(model).exclude(pk=found.pk),
+        "download": f"{address}/download",
+        "change_form": ChangeForm(initial=ChangeForm.initial_of(found)),
+        "alias_form": AliasForm(),
+        **onnx_context(found),
+        **forms,
+    }
+
+
+@require_safe
+def onnx(request: SignedInRequest, slug: str, name: str, number: int) -> HttpResponse:
+    """Show how a conversion is coming along."""
+    found = selectors.version_of(team_for(request.user, slug), name, number)
+    context = {"version": found, "model": found.model, **onnx_context(found)}
+    return render(request, "models/_onnx.html", context)
+
+
+def onnx_context(found: ModelVersion) -> dict[str, Any]:
+    conversion = Conversion.objects.filter(version=found).first()
+    model = found.model
+    return {
+        "onnx": conversion,
+        "onnx_log": log_of(conversion) if conversion else "",
+        "onnx_download": f"/api/v1/teams/{model.team.slug}/models/{model.name}/versions/"
+        f"{found.version}/onnx/download",
+    }
+
+
+@require_safe
+def comparison(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
+    team = team_for(request.user, slug)
+    model = selectors.model_of(team, name)
+    a, b = (selectors.version_of(team, name, request.GET.get(side, "")) for side in ("a", "b"))
+    lines = compare(a, b)
     return render(
         request,
-        "models/register.html",
+        "models/comparison.html",
         {
-            "form": form,
-            "run": run,
-            "offers": offers,
-            "known": selectors.models_of(team).values_list("name", flat=True),
+            "model": model,
+            "a": a,
+            "b": b,
+            "versions": selectors.versions_of(model),
+            "parts": [(subject, found) for subject, found in lines.items() if found],
         },
-        status=422 if form.is_bound else 200,
     )
 
 
@@ -102,45 +140,3 @@ def signatures_of(version: ModelVersion) -> list[dict[str, Any]]:
         }
         for name in names
     ]
-
-
-def _run_named(request: SignedInRequest, team: Team) -> Run | None:
-    number = request.GET.get("run", "")
-    if not number:
-        return None
-    if not (number.isascii() and number.isdigit() and len(number) < 10):
-        raise NotFound("There is no such run.")
-    return run_of(team, int(number))
-
-
-def _initial(request: SignedInRequest, offers: list[selectors.Offer]) -> dict[str, Any]:
-    asked = request.GET.get("path", "")
-    chosen = next((offer for offer in offers if offer.path == asked), None)
-    if chosen is None and offers:
-        chosen = offers[-1]
-    return {"path": chosen.path, "name": chosen.name} if chosen else {}
-
-
-def _register(
-    request: SignedInRequest, team: Team, run: Run | None, form: RegisterForm
-) -> ModelVersion:
-    registration = read_registration(form.data_for_registration())
-    path = form.cleaned_data["path"]
-    if run is not None:
-        return services.register_from_run(
-            by=request.user, run=run, path=path, registration=registration
-        )
-    archive = form.cleaned_data["archive"]
-    return services.register_from_archive(
-        team=team,
-        by=request.user,
-        file=archive,
-        filename=archive.name,
-        path=path,
-        registration=registration,
-    )
-
-
-def _show_errors(form: RegisterForm, error: DomainError) -> None:
-    errors = [FieldError(field_of(entry.field), entry.message) for entry in error.errors]
-    add_errors(form, Invalid(error.message, errors=errors))

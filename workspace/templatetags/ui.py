@@ -44,6 +44,13 @@ STATES: dict[str, tuple[str, str]] = {
     "steady": ("good", "check"),
     "moved": ("warn", "alert"),
     "drifted": ("bad", "alert"),
+    # imports and conversions
+    "waiting": ("wait", "clock"),
+    "done": ("good", "check"),
+    # stages of model versions
+    "production": ("good", "rocket"),
+    "staging": ("warn", "layers"),
+    "archived": ("calm", "folder"),
     # environments and targets
     "pending": ("wait", "clock"),
     "building": ("busy", "package"),
