@@ -72,6 +72,8 @@ def check_model(model: ModelConfig) -> None:
         raise invalid(
             f"Expected model {model.name} to have an absolute path or URI; got base_path()={given}"
         )
+    if "\0" in str(model.base_path):
+        raise invalid(f"The base_path of model {model.name} has a null character in it")
     if model.platform != PLATFORM:
         raise invalid(f"Model {model.name} requests unsupported platform {model.platform}")
 

@@ -46,6 +46,10 @@ PLATFORM = 'model_platform: "tensorflow"'
             f'model_config_list {{ config {{ base_path: "/a" {PLATFORM} }} }}',
             "A model of the config list has no name",
         ),
+        (
+            f'model_config_list {{ config {{ name: "a" base_path: "/a\\000b" {PLATFORM} }} }}',
+            "The base_path of model a has a null character in it",
+        ),
         ("custom_model_config { }", "ModelServer does not yet support custom model config."),
         (
             f'model_config_list {{ config {{ name: "a" base_path: "/a" {PLATFORM}'
@@ -64,6 +68,7 @@ PLATFORM = 'model_platform: "tensorflow"'
         "no platform",
         "an unknown platform",
         "no name",
+        "a null character",
         "a custom config",
         "a label without the flag",
     ],
