@@ -15,6 +15,8 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Any
 
+from deploy.log_wishes import REDACTED
+
 Features = dict[str, Any]
 
 FEWEST_ROWS = 100
@@ -105,7 +107,8 @@ def rows_in(body: object) -> list[Features]:
             return [_features(row) for row in _rows_of_columns(body["inputs"])]
         else:
             return []
-    return [_features(row) for row in body] if isinstance(body, list) else []
+    found = [_features(row) for row in body] if isinstance(body, list) else []
+    return [features for features in found if features]
 
 
 def baseline_of(rows: Sequence[Features]) -> dict[str, Histogram]:
@@ -176,6 +179,8 @@ def _features(row: object) -> Features:
 
 
 def _features_of(name: str, value: object) -> Features:
+    if value == REDACTED:
+        return {}
     if not isinstance(value, list):
         return {name: value}
     flat = list(_flat(value))

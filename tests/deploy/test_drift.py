@@ -94,6 +94,7 @@ def test_the_index_is_never_negative_and_the_same_both_ways(pairs: list[tuple[in
         ({"inputs": [[5, 6]]}, [{"input[0]": 5, "input[1]": 6}]),
         ([{"a": "x"}], [{"a": "x"}]),
         ({"instances": [[0.0] * 49 + [5.0]]}, [{"input (mean)": 0.1, "input (spread)": 0.7}]),
+        ({"instances": [{"a": 1, "b": "[redacted]"}, "[redacted]"]}, [{"a": 1}]),
         ({"instances": "no"}, []),
         ({"other": 1}, []),
         ("text", []),
