@@ -9,7 +9,7 @@ import pytest
 from docker.errors import APIError
 
 from tests.docker.engine import Engine
-from tests.product.product import Product
+from tests.product.product import Product, free_port
 from tests.product.sources import Source
 
 TARGET = "engine"
@@ -19,7 +19,9 @@ class DockerProduct(Product):
     """A product that has the engine on its usual socket, and a target for it."""
 
     def __init__(self, folder: Path, engine: Engine) -> None:
-        super().__init__(folder, {"DOCKER_HOST": engine.address})
+        self.grpc_port = free_port()
+        variables = {"DOCKER_HOST": engine.address, "TRAINYARD_GRPC_PORT": str(self.grpc_port)}
+        super().__init__(folder, variables)
         self.engine = engine
 
     def start(self) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 from docker.models.containers import Container
 
@@ -23,6 +24,7 @@ __all__ = ["saved_models", "tensorflow_python"]
 
 pytestmark = [pytest.mark.docker, pytest.mark.product, pytest.mark.tensorflow]
 NO_SUCH_IMAGE = "2.21.99"
+METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +79,22 @@ def test_the_image_of_the_models_version_serves_with_a_python_for_the_runner_alo
     assert any(command.startswith("/opt/serving/bin/python -m deploy") for command in started)
     packages = said_in(container, "ls /opt/environment/lib/python3*/site-packages")
     assert "tensorflow" not in packages
+
+
+def test_a_client_of_grpc_reaches_a_container_through_the_gateway(
+    serving: tuple[Serving, Serving],
+) -> None:
+    for service, model in zip(serving, (b"own", b"zoo"), strict=True):
+        product = service.product
+        assert isinstance(product, DockerProduct)
+        with grpc.insecure_channel(f"127.0.0.1:{product.grpc_port}") as channel:
+            answer = channel.unary_unary(METADATA)(
+                # model_spec {name: model} metadata_field: "signature_def"
+                b"\n\x05\n\x03" + model + b"\x12\rsignature_def",
+                metadata=[("authorization", f"Bearer {service.key}")],
+                timeout=30,
+            )
+        assert b"serving_default" in answer
 
 
 def test_limits_of_cores_and_memory_are_those_of_the_container(
