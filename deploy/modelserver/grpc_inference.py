@@ -47,7 +47,9 @@ class Inference:
         self.seconds = perf_counter() - started
         return self.write(results)
 
-    def submit(self, done: Callable[[dict[str, Array] | ServingError], Any]) -> None:
+    def submit(
+        self, done: Callable[[dict[str, Array] | ServingError], Any], timeout_ms: int | None
+    ) -> None:
         """Have a batch take the tensors; `done` is called on another thread."""
         started = perf_counter()
 
@@ -55,7 +57,7 @@ class Inference:
             self.seconds = perf_counter() - started
             done(results)
 
-        self.signature.submit(self.tensors, ran)
+        self.signature.submit(self.tensors, ran, timeout_ms)
 
 
 class Read(Protocol):

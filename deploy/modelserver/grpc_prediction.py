@@ -119,7 +119,9 @@ class PredictionService:
                     version.release()
             except Exception as error:
                 failure = as_serving_error(error)
-                self._metrics.requested(model, failure.code.name)
+                # Names that no model has would make the metrics grow without end.
+                if model in self._core.models:
+                    self._metrics.requested(model, failure.code.name)
                 raise failure from error
             self._metrics.requested(model, "OK")
             self._metrics.took(model, inference.api, "GRPC", perf_counter() - arrived)
@@ -140,7 +142,7 @@ class PredictionService:
         if inference.is_quick:
             return inference, inference.run(in_place=True)
         if inference.is_batched:
-            results = await self._in_batch(version, inference)
+            results = await self._in_batch(version, inference, _timeout_ms(context))
             return inference, inference.write(results)
         run = partial(inference.run, timeout_ms=_timeout_ms(context))
         return inference, await self._in_thread(version, run)
@@ -152,7 +154,9 @@ class PredictionService:
         future.add_done_callback(lambda _: self._loop.call_soon_threadsafe(version.release))
         return await asyncio.wrap_future(future)
 
-    async def _in_batch(self, version: Version, inference: Inference) -> dict[str, Array]:
+    async def _in_batch(
+        self, version: Version, inference: Inference, timeout_ms: int
+    ) -> dict[str, Array]:
         """Wait for the batch that takes the tensors; the version is held as long."""
         outcome: asyncio.Future[dict[str, Array]] = self._loop.create_future()
 
@@ -167,7 +171,9 @@ class PredictionService:
 
         version.hold()
         try:
-            inference.submit(lambda results: self._loop.call_soon_threadsafe(settle, results))
+            inference.submit(
+                lambda results: self._loop.call_soon_threadsafe(settle, results), timeout_ms
+            )
         except BaseException:
             version.release()
             raise

@@ -110,6 +110,7 @@ class Signature:
         self,
         tensors: Mapping[str, Array],
         done: Callable[[dict[str, Array] | ServingError], None],
+        timeout_ms: int | None = None,
     ) -> None:
         """Run in a batch without waiting for it; `done` is called on another thread."""
         if self.queue is None:
@@ -121,7 +122,7 @@ class Signature:
             else:
                 done(dict(zip(self.outputs, outcome, strict=True)))
 
-        self.queue.submit([tensors[name] for name in self.inputs], ran)
+        self.queue.submit([tensors[name] for name in self.inputs], ran, timeout_ms)
 
 
 def find_signature(signatures: Mapping[str, Signature], asked: str) -> Signature:
