@@ -14,7 +14,7 @@ from bench.peers import python_with
 from bench.site import PROGRAMS, ROOT, free_port
 
 TENSORFLOW = "2.21.0"
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 
 
 @cache
