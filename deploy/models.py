@@ -113,7 +113,7 @@ class Revision(models.Model):
     counts replicas that ended soon after their start, one after the other; the next one starts at
     `retry_at`. Once `failure` says why, no more are started. `weight` is its percentage of the
     requests, null for one that follows the rule: all go to the newest that is proven. It is
-    `proven_at` once a replica passed the golden request. A shadow is sent copies of requests.
+    `proven_at` once all of its replicas passed the golden request. A shadow is sent copies.
     """
 
     service = models.ForeignKey(Service, models.CASCADE, related_name="revisions")

@@ -17,6 +17,7 @@ from deploy.terms import Autoscale, RollbackRule
 from deploy.traffic import SPAN_SECONDS
 
 LAST_MINUTE = timedelta(seconds=60)
+SPAN = timedelta(seconds=SPAN_SECONDS)
 log = logging.getLogger(__name__)
 
 
@@ -30,7 +31,7 @@ def scale(service: Service, plan: Plan) -> bool:
     has_changed = False
     rule = Autoscale(**service.autoscale)
     now = timezone.now()
-    used_at = _used_at(service)
+    used_at = _used_at(service, rule)
     cool_down = timedelta(seconds=rule.cool_down_seconds)
     for standing in plan.answering:
         loads = _loads(standing.pk, now - max(cool_down, LATEST))
@@ -75,14 +76,20 @@ def take_back(service: Service, plan: Plan) -> bool:
     return True
 
 
-def _used_at(service: Service) -> datetime:
-    """Give when a service was last asked, woken, or given something new to run."""
+def _used_at(service: Service, rule: Autoscale) -> datetime:
+    """Give when a service was last asked, woken, or given something new to run.
+
+    What is longer ago than it takes to fall asleep is not looked for.
+    """
+    idle = timedelta(seconds=rule.idle_seconds or 0)
     seen = Traffic.objects.filter(
-        Q(requests__gt=0) | Q(in_flight__gt=0), revision__service=service
+        Q(requests__gt=0) | Q(in_flight__gt=0),
+        revision__in=service.revisions.values("pk"),
+        at__gte=timezone.now() - idle - SPAN,
     ).aggregate(at=Max("at"))["at"]
-    seen = seen and seen + timedelta(seconds=SPAN_SECONDS)
     proven = service.revisions.aggregate(at=Max("proven_at"))["at"]
-    return max(at for at in (seen, proven, service.woken_at, service.created_at) if at)
+    known = (seen and seen + SPAN, proven, service.woken_at, service.created_at)
+    return max(at for at in known if at)
 
 
 def _loads(revision_id: int, since: datetime) -> list[Load]:
