@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.http.cookie import parse_cookie
@@ -41,5 +40,6 @@ def _is_of_our_site(headers: dict[bytes, bytes]) -> bool:
     site, origin = headers.get(b"sec-fetch-site"), headers.get(b"origin")
     if site is None and origin is None:
         return False
-    from_here = origin is None or urlsplit(origin).netloc == headers.get(b"host")
+    host = headers.get(b"host", b"")
+    from_here = origin in {None, b"http://" + host, b"https://" + host}
     return from_here and site in {None, b"same-origin"}

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from channels.db import database_sync_to_async
 from django.conf import settings
 from django.db.models import Count, Q
+from django.http.request import split_domain_port
 
 from deploy.credentials import Headers, credentials_of
 from deploy.errors import GatewayError
@@ -135,11 +136,10 @@ async def application(scope: dict[str, Any], receive: object, send: Send) -> Non
 def _is_from_here(scope: dict[str, Any]) -> bool:
     """Tell whether a program of this machine asks, and no proxy on it for someone else."""
     headers = dict(scope["headers"])
-    host = urlsplit(f"//{headers.get(b'host', b'').decode('latin-1')}").hostname
     client = (scope.get("client") or ("", 0))[0]
-    return (
-        client in settings.LOOPBACK and host in settings.LOOPBACK and not headers.keys() & FORWARDED
-    )
+    asked_for, _ = split_domain_port(headers.get(b"host", b"").decode("latin-1"))
+    hosts = {urlsplit(settings.TRAINYARD_URL).hostname, asked_for.strip("[]"), client}
+    return hosts <= settings.LOOPBACK and not headers.keys() & FORWARDED
 
 
 async def _check_token(headers: Headers) -> None:

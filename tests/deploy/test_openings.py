@@ -69,6 +69,8 @@ def test_members_who_are_signed_in_score_a_service_of_the_team_beside_its_keys(
         {"Sec-Fetch-Site": "same-site"},
         {"Origin": "https://elsewhere.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
+        {"Origin": "http://\xff"},
         {"Sec-Fetch-Site": "same-origin", "Origin": "https://elsewhere.example"},
     ],
 )

@@ -3,6 +3,7 @@
 import pytest
 from django.contrib.auth.models import User
 from prometheus_client.parser import text_string_to_metric_families
+from pytest_django import Settings
 
 from tests.deploy.front import Front, MakeFront
 from tests.deploy.replicas import answers
@@ -77,6 +78,20 @@ def test_whoever_comes_through_a_proxy_needs_an_administrators_token(
     alice.is_superuser = True
     alice.save()
     assert status(make_token(alice, Scope.READ)) == 200
+
+
+def test_an_installation_that_others_reach_asks_for_a_token_on_its_own_machine_too(
+    there: Front, settings: Settings
+) -> None:
+    settings.TRAINYARD_URL = "https://trainyard.example"
+    assert there.call(None, method="GET", path="/metrics", secret="").status == 401
+
+
+@pytest.mark.parametrize("host", ["[", "", "127.0.0.1:x"])
+def test_a_host_that_is_none_is_no_trouble(there: Front, host: str) -> None:
+    headers = {"Host": host}
+    answer = there.call(None, method="GET", path="/metrics", secret="", headers=headers)
+    assert answer.status in {200, 401}
 
 
 def test_metrics_are_read_and_not_written(there: Front) -> None:
