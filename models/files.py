@@ -4,7 +4,6 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from hashlib import sha256
-from http import HTTPStatus
 from io import BytesIO
 from typing import BinaryIO
 
@@ -13,17 +12,15 @@ from models.selectors import manifest_of
 from runs.blobs import CHUNK, BlobStore, store_for
 from runs.models import Process
 from runs.snapshots import Entry, Manifest, tar_of
-from workspace.errors import DomainError
+from workspace.errors import Conflict
 from workspace.streaming import pieces_of
 
 GZIP = 31  # of zlib: the window's size, plus 16 for gzip's frame
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-class Damaged(DomainError):
+class Damaged(Conflict):
     """What is stored is not what was registered."""
-
-    status = HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 class Checked(BlobStore):
