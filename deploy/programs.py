@@ -16,11 +16,15 @@ MOST_LISTED = 32
 
 @dataclass(frozen=True)
 class Place:
-    """Where a service is reached. `grpc` is host:port of the gRPC gateway, "" where it is off."""
+    """Where a service is reached. `grpc` is host:port of the gRPC gateway, "" where it is off.
+
+    `grpc_name` is what a gRPC call names the service by, "" where its key does.
+    """
 
     scoring_uri: str
     model: str
     grpc: str = ""
+    grpc_name: str = ""
     needs_key: bool = True
 
 
@@ -126,7 +130,9 @@ def _javascript(place: Place, signature: Signature, example: Example) -> str:
 
 def _grpc(place: Place, signature: Signature) -> str:
     named = signature.name != DEFAULT_SIGNATURE
-    metadata = f', metadata=[("authorization", "Bearer {KEY}")]' if place.needs_key else ""
+    entries = {"authorization": f"Bearer {KEY}"} if place.needs_key else {}
+    if place.grpc_name:
+        entries["trainyard-service"] = place.grpc_name
     return "\n".join(
         [
             "import grpc",
@@ -139,7 +145,8 @@ def _grpc(place: Place, signature: Signature) -> str:
             *(_grpc_input(one) for one in signature.inputs),
             f"with grpc.insecure_channel({json.dumps(place.grpc)}) as channel:",
             "    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)",
-            f"    answer = stub.Predict(request, timeout=10{metadata})",
+            f"    metadata = {list(entries.items())!r}",
+            "    answer = stub.Predict(request, timeout=10, metadata=metadata)",
             "for name, tensor in answer.outputs.items():",
             "    print(name, tf.make_ndarray(tensor))",
         ]

@@ -2,7 +2,7 @@
 
 import time
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from asgiref.sync import async_to_sync
 from django.conf import settings
@@ -38,15 +38,28 @@ TABS = {
 }
 TAB_NAMES = {"service": "Overview", "history": "Revisions"}
 OF_MEMBERS = ("requests", "settings")
+# A key names its service, a token or nothing does not.
+NAMED_IN_CALLS = (Opening.TOKENS, Opening.OPEN)
+ON_A_PAGE = 50
 
 
 @require_safe
 def service_list(request: SignedInRequest, slug: str) -> HttpResponse:
     team = team_for(request.user, slug)
-    rows = [
-        (service, selectors.current_revision(service)) for service in selectors.services_of(team)
-    ]
-    return render(request, "deploy/service_list.html", {"rows": rows})
+    after = request.GET.get("after", "")[:64].replace("\0", "")
+    found = list(selectors.services_of(team).filter(name__gt=after)[: ON_A_PAGE + 1])
+    page = found[:ON_A_PAGE]
+    return render(
+        request,
+        "deploy/service_list.html",
+        {
+            "rows": [(service, selectors.current_revision(service)) for service in page],
+            "following": f"?{urlencode({'after': page[-1].name})}"
+            if len(found) > len(page)
+            else "",
+            "is_first": not after,
+        },
+    )
 
 
 @require_safe
@@ -58,6 +71,7 @@ def service(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
         scoring_uri=selectors.scoring_uri(found),
         model=revision.model_version.model.name,
         grpc=grpc_address(),
+        grpc_name=f"{slug}/{found.name}" if found.opening in NAMED_IN_CALLS else "",
         needs_key=found.opening != Opening.OPEN,
     )
     new_keys = take_new_keys(request, found)

@@ -86,3 +86,9 @@ def test_a_service_that_is_open_or_has_no_grpc_is_shown_so() -> None:
     shown = programs({"x": ("float32", [-1, 4])}, place=place)
     assert "grpc" not in shown
     assert not any("YOUR_KEY" in program.text for program in shown.values())
+
+
+def test_a_grpc_call_names_the_service_where_no_key_does() -> None:
+    here = Place("http://localhost/score", "digits", "localhost:8500", "default/digits")
+    assert "('trainyard-service', 'default/digits')" in programs({}, place=here)["grpc"].text
+    assert "trainyard-service" not in programs({})["grpc"].text

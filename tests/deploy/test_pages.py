@@ -133,7 +133,29 @@ def test_trying_a_service_that_is_not_ready_says_so(
     assert "This service is stopped" in answer.content.decode()
 
 
-PAGES = ("", "digits/", "digits/head/", "digits/logs/", "digits/history/")
+def test_many_services_have_pages(client: Client, bob: User, version: ModelVersion) -> None:
+    deploy_quickly(client, bob)
+    first = Service.objects.get()
+    names = [f"many-{number:03}" for number in range(60)]
+    for name in names:
+        made = Service.objects.create(team=first.team, name=name, target=first.target)
+        made.revisions.create(number=1, model_version=version)
+    page = client.get(SERVICES)
+    assert len(page.context["rows"]) == 50
+    rest = client.get(SERVICES + page.context["following"])
+    assert [service.name for service, _ in rest.context["rows"]] == names[49:]
+    assert "More" not in rest.content.decode()
+
+
+PAGES = (
+    "",
+    "digits/",
+    "digits/head/",
+    "digits/logs/",
+    "digits/history/",
+    "digits/traffic/",
+    "digits/drift/",
+)
 CHANGES = (
     "-/quick/",
     "-/new/",

@@ -96,6 +96,8 @@ def _furnish(browser: Browser, product: Product, home: Path) -> dict[str, str]:
         "services": f"{at}/services/",
         "service": f"{at}/services/digits/",
         "service-logs": f"{at}/services/digits/logs/",
+        "service-requests": f"{at}/services/digits/requests/",
+        "service-drift": f"{at}/services/digits/drift/",
         "service-history": f"{at}/services/digits/history/",
         "service-settings": f"{at}/services/digits/settings/",
         "targets": f"{at}/targets/",
