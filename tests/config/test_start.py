@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from tests.config.launched import CLEAN, ROOT, Launched, children_of, is_alive
@@ -190,6 +191,19 @@ def test_a_taken_port_is_named(start: Start, port: int) -> None:
         f"Port {port} of 127.0.0.1 is taken by another program:"
         " stop it, or set TRAINYARD_PORT to another port.\n"
     )
+
+
+def test_grpc_is_answered_on_its_port(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        number = found.getsockname()[1]
+    launched = start(TRAINYARD_GRPC_PORT=str(number))
+    launched.wait_to_hear("Trainyard is up", seconds=60)
+    with grpc.insecure_channel(f"127.0.0.1:{number}") as channel:
+        predict = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+        with pytest.raises(grpc.RpcError) as caught:
+            predict(b"", timeout=20)
+    assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
+    assert launched.stop() == 0
 
 
 def test_a_taken_port_of_grpc_is_named(start: Start) -> None:

@@ -3,9 +3,11 @@
 import gzip
 import http.client
 import json
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from django.contrib.auth.models import User
@@ -15,7 +17,7 @@ from deploy.models import KeySlot, Service, ServiceState
 from deploy.services import delete, deploy
 from models.models import ModelVersion
 from tests.deploy.conftest import RegisterModel
-from tests.deploy.front import SCORE, SERVE, MakeFront, closed_port
+from tests.deploy.front import SCORE, SERVE, Front, MakeFront, closed_port
 from tests.deploy.replicas import answers, sends, waits
 from tests.factories import make_team, make_token
 from workspace.models import ApiToken, ComputeTarget, Membership, Scope, Team
@@ -230,6 +232,45 @@ def test_a_body_over_the_limit_is_refused(
     assert status == 413
     assert "100,000 bytes" in answer["error"]
     assert len(there.fakes[0].requests) == 1
+
+
+def half_a_request(there: Front) -> socket.socket:
+    place = urlsplit(there.web)
+    connection = socket.create_connection((place.hostname or "", place.port or 0), timeout=20)
+    connection.sendall(
+        f"POST {SCORE} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {there.key}\r\n"
+        'Content-Length: 1000\r\n\r\n{"instances": '.encode()
+    )
+    return connection
+
+
+def test_a_body_that_never_ends_is_told_to_be_too_late(
+    front: MakeFront, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deploy.gateway.ANSWER_SECONDS", 0.3)
+    there = front(answers(b"{}"))
+    with half_a_request(there) as connection:
+        assert connection.recv(65536).startswith(b"HTTP/1.1 408 ")
+    assert not there.fakes[0].requests
+
+
+def test_bodies_that_come_slowly_take_no_place_from_others(
+    front: MakeFront, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deploy.gateway.MOST_IN_FLIGHT", 1)
+    there = front(answers(b"{}"))
+    with half_a_request(there), half_a_request(there):
+        assert there.ask()[0] == 200
+
+
+def test_bodies_together_may_not_fill_the_memory(
+    front: MakeFront, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deploy.bodies.MOST_HELD_BYTES", 100_000)
+    there = front(answers(b"{}"))
+    answer = there.call(b"x" * 100_001)
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+    assert there.ask(b"x" * 99_000)[0] == 200
 
 
 @pytest.mark.parametrize(

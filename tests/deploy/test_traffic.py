@@ -1,5 +1,6 @@
 """What the gateway notes of each revision: requests, errors, latencies, how many at once."""
 
+import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -7,6 +8,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from deploy.books import Books
 from deploy.latencies import BOUNDS, added, no_counts, percentile, place_of
 from deploy.models import Revision, Traffic
 from deploy.traffic import Label, Tallies, drop_old_traffic, write_traffic
@@ -200,3 +202,19 @@ def test_traffic_is_kept_for_a_week(front: MakeFront) -> None:
         )
     drop_old_traffic()
     assert Traffic.objects.count() == 2
+
+
+@database
+def test_what_is_not_written_yet_is_written_at_the_end(front: MakeFront) -> None:
+    front()
+    revision = Revision.objects.get()
+
+    async def use() -> None:
+        books = Books()
+        books.open()
+        tally = books.tallies.of(revision.pk, LABEL)
+        tally.end(tally.begin(), 200, is_error=False)
+        await books.close()
+
+    asyncio.run(use())
+    assert [row.requests for row in Traffic.objects.all()] == [1]
