@@ -119,18 +119,21 @@ class PredictionService:
                     version.release()
             except Exception as error:
                 failure = as_serving_error(error)
-                # Names that no model has would make the metrics grow without end.
+                # Names that no model has would make the page of metrics grow without end.
                 if model in self._core.models:
                     self._metrics.requested(model, failure.code.name)
                 raise failure from error
-            self._metrics.requested(model, "OK")
-            self._metrics.took(model, inference.api, "GRPC", perf_counter() - arrived)
-            self._metrics.ran(model, inference.api, inference.seconds)
-            if inference.example_count:
-                self._metrics.examples(model, inference.example_count)
+            self._count(model, inference, arrived)
             return reply
 
         return answer
+
+    def _count(self, model: str, inference: Inference, arrived: float) -> None:
+        self._metrics.requested(model, "OK")
+        self._metrics.took(model, inference.api, "GRPC", perf_counter() - arrived)
+        self._metrics.ran(model, inference.api, inference.seconds)
+        if inference.example_count:
+            self._metrics.examples(model, inference.example_count)
 
     async def _infer(
         self, version: Version, prepare: Callable[[], Inference], size: int, context: Any

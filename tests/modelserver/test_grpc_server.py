@@ -252,6 +252,8 @@ def test_calls_are_counted_for_prometheus(odd: ModelServer, odd_caller: Caller) 
     before = counts()
     odd_caller.predict("zoo", X).ok()
     odd_caller.predict("zoo", X, signature="x")
+    odd_caller.predict("owl", X)
+    assert b"owl" not in odd.get("/monitoring/prometheus/metrics").body
     assert [now - then for now, then in zip(counts(), before, strict=True)] == [1, 1, 1]
 
 
