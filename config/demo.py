@@ -175,14 +175,16 @@ def _follow(api: Api, number: int) -> None:
 
 
 def _deploy(api: Api, model: str) -> None:
-    names = [service["name"] for service in api.get("/services")]
-    if SERVICE in names:
+    states = {service["name"]: service["state"] for service in api.get("/services")}
+    if SERVICE in states:
         api.raw(
             "PATCH",
             f"/services/{SERVICE}",
             json.dumps({"model": model}).encode(),
             "application/json",
         )
+        if states[SERVICE] == "Stopped":
+            api.raw("POST", f"/services/{SERVICE}/start")
     else:
         api.post("/services", {"name": SERVICE, "model": model, "resources": {"memory_gb": 2}})
 
