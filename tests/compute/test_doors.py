@@ -7,7 +7,7 @@ from workspace.compute.access import TargetAccess
 from workspace.compute.docker_client import Engine
 from workspace.compute.docker_doors import Door, door_of, doors_in
 
-GATEWAY = "172.17.0.1"
+GATEWAY = "192.0.2.1"  # of no machine
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +34,14 @@ def test_ports_are_open_no_wider_than_this_server_needs(
     address: str, own_url: str, door: Door
 ) -> None:
     assert door_of(engine(address, own_url)) == door
+
+
+def test_a_gateway_that_is_an_address_of_ours_is_on_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(docker_machine, "gateway", lambda engine: "127.0.0.1")
+    found = door_of(engine("unix:///run/docker.sock", "https://trainyard.example"))
+    assert found == Door("127.0.0.1", "127.0.0.1")
 
 
 def test_doors_are_in_the_order_of_the_ports_inside_each_once() -> None:

@@ -1,5 +1,6 @@
 """How this server reaches what listens in a container: at ports that the engine chooses."""
 
+import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +34,19 @@ def door_of(engine: Engine) -> Door:
     if is_loopback(engine.access.own_url):
         return Door(THIS_MACHINE, THIS_MACHINE)
     gateway = docker_machine.gateway(engine)
+    if _is_ours(gateway):
+        return Door(THIS_MACHINE, THIS_MACHINE)
     return Door(gateway, gateway)
+
+
+def _is_ours(address: str) -> bool:
+    """Tell whether an address of the engine's machine is ours too, as it is outside containers."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
 
 
 def doors_in(ports: Iterable[Mapping[str, Any]], engine: Engine) -> tuple[str, ...]:
