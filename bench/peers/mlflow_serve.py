@@ -1,7 +1,8 @@
 """Run in MLflow's virtualenv: `mlflow models serve` a model until the input ends."""
 
+import contextlib
+import io
 import json
-import logging
 import os
 import signal
 import socket
@@ -9,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from typing import Any
 
 PORT = 18267
@@ -17,8 +17,6 @@ BODY = json.dumps({"inputs": [[5.1, 3.5, 1.4, 0.2]]})
 
 
 def save(folder: str) -> None:
-    warnings.simplefilter("ignore")
-    logging.disable()
     import mlflow.pyfunc
     import numpy as np
 
@@ -32,7 +30,8 @@ def save(folder: str) -> None:
 def main() -> None:
     with tempfile.TemporaryDirectory() as home:
         model = f"{home}/half"
-        save(model)
+        with contextlib.redirect_stderr(io.StringIO()):  # it has much to say about the model
+            save(model)
         command = [f"{sys.prefix}/bin/mlflow", "models", "serve", "-m", model, "-p", str(PORT)]
         server = subprocess.Popen(
             [*command, "--env-manager", "local", "--workers", "1"],
