@@ -12,10 +12,11 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from deploy.models import KeySlot, Replica, ReplicaState, Revision, Service, Traffic
+from deploy.models import KeySlot, Replica, ReplicaState, Revision, Service, ServiceState, Traffic
 from deploy.services import deploy, update
 from deploy.shadowing import are_alike
 from deploy.steering import set_terms, share_traffic
+from deploy.terms import Autoscale
 from tests.deploy.conftest import RegisterModel
 from tests.deploy.replicas import Behaviour, FakeReplica, answers, replica, sends, waits
 from tests.waiting import wait_for
@@ -126,6 +127,25 @@ def test_what_a_revision_that_died_does_not_answer_the_other_does(
     share_traffic(service=there.service, by=bob, shares={1: 50, 2: 50})
     assert {there.ask() for _ in range(20)} == {"one"}
     assert there.fakes[1].requests
+
+
+def test_a_service_that_does_not_wake_is_given_up_with_the_reason(
+    pair: MakePair, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deploy.waking.WAIT_SECONDS", 0.3)
+    there = pair()
+    set_terms(service=there.service, by=bob, terms={"autoscale": vars(Autoscale(idle_seconds=30))})
+    with pytest.raises(AssertionError, match="was asleep and did not start within 0 s"):
+        there.ask()
+    assert Service.objects.get().woken_at is not None
+    Service.objects.update(state=ServiceState.FAILED, state_reason="It is broken.")
+
+    def says_why() -> bool:
+        with pytest.raises(AssertionError) as caught:
+            there.ask()
+        return "it is Failed: It is broken" in str(caught.value)
+
+    wait_for(says_why, "the failure to be told")
 
 
 def test_a_shadow_gets_copies_and_nobody_waits_for_it(pair: MakePair) -> None:
