@@ -23,7 +23,9 @@ class RegisterForm(Form):
         widget=forms.ClearableFileInput(attrs={"accept": ".zip,.tar.gz,.tgz,.tar,.keras,.h5"}),
     )
     path = forms.CharField(
-        label="Folder", required=False, help_text="Needed only where several models are found."
+        label="Path in an archive",
+        required=False,
+        help_text="Needed only where an archive holds several models.",
     )
     name = forms.CharField(
         label="Model name",
