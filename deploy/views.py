@@ -49,14 +49,13 @@ def service_list(request: SignedInRequest, slug: str) -> HttpResponse:
     after = request.GET.get("after", "")[:64].replace("\0", "")
     found = list(selectors.services_of(team).filter(name__gt=after)[: ON_A_PAGE + 1])
     page = found[:ON_A_PAGE]
+    has_more = len(found) > len(page)
     return render(
         request,
         "deploy/service_list.html",
         {
             "rows": [(service, selectors.current_revision(service)) for service in page],
-            "following": f"?{urlencode({'after': page[-1].name})}"
-            if len(found) > len(page)
-            else "",
+            "following": f"?{urlencode({'after': page[-1].name})}" if has_more else "",
             "is_first": not after,
         },
     )

@@ -174,6 +174,7 @@ def test_revisions_are_listed_with_share_failure_and_notice(
     assert "server-2 ended with exit code 9" in page
     assert "&lt;b&gt;the last lines" in page
     assert "It runs on an image of our own." in page
+    assert "It runs on an image of our own." in client.get(f"{PAGE}head/").content.decode()
 
 
 def test_requests_are_shared_and_go_back_to_the_newest(
