@@ -80,6 +80,8 @@ def plan(revisions: Sequence[Standing], *, now: datetime, is_watched: bool = Fal
             ends_split=any(one.weight is not None for one in others),
         )
     earlier = split or _before(target, others)
+    if not any(one.ready for one in earlier):
+        earlier += tuple(one for one in others if one.ready and one not in (target, *earlier))
     may_go = target.has_failed and any(one.is_full for one in earlier)
     mine = () if may_go else (target,)
     return Plan(target, (target,), (*mine, *earlier, *shadows))
@@ -94,7 +96,7 @@ def _staying(asked: Sequence[Standing], others: Sequence[Standing]) -> tuple[Sta
     """Give those that answer now and are to no longer, until what is asked for is there."""
     if all(one.is_full or one.has_failed for one in asked):
         return ()
-    return tuple(one for one in others if one not in asked and one.is_good and one.ready)
+    return tuple(one for one in others if one not in asked and one.ready)
 
 
 def shares(ready: Sequence[Standing]) -> dict[int, int]:

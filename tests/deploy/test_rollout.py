@@ -39,6 +39,15 @@ RUNNING = {
         [2, 1],
     ),
     "the first one failed": ([standing(1, has_failed=True)], [1]),
+    "one that gave up in part answers until the new one does": (
+        [standing(2), good(1, wanted=2, has_failed=True)],
+        [2, 1],
+    ),
+    "one that is not yet all there answers until the new one does": (
+        [standing(2), standing(1, wanted=2, ready=1)],
+        [2, 1],
+    ),
+    "the new one has taken over from one that gave up": ([good(2), good(1, has_failed=True)], [2]),
     "one that never served is passed over": ([standing(3), standing(2), good(1)], [3, 1]),
     "two share": ([good(2, weight=10), good(1, weight=90)], [2, 1]),
     "one that shares with nothing is stopped": ([good(2, weight=0), good(1, weight=100)], [1]),
