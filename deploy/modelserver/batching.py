@@ -89,8 +89,10 @@ class Scheduler:
             batch = self._next()
             try:
                 batch.queue.process(batch)
-            except Exception:
+            except Exception as error:
                 log.exception("A batch could not be processed")
+                failure = ServingError(Code.INTERNAL, f"{type(error).__name__}: {error}")
+                _tell(batch.tasks, [failure] * len(batch.tasks))
 
     def _next(self) -> Batch:
         with self.changed:

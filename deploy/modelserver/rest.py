@@ -201,8 +201,8 @@ class RestApi:
     def _in_batch(self, inference: Inference, finish: Finish) -> None:
         try:
             inference.submit(lambda write: self._call_soon(finish, _outcome(write)))
-        except ServingError as error:
-            self._call_soon(finish, error)
+        except Exception as error:
+            self._call_soon(finish, _as_serving_error(error))
 
     def _count(self, route: Route, inference: Inference, outcome: Outcome, arrived: float) -> None:
         # Names that no model has would make the page grow without end.

@@ -135,6 +135,24 @@ def test_a_request_that_the_model_refuses_fails_alone() -> None:
     assert told.values(3) == {1: [2], 2: "negative", 3: [6]}
 
 
+def test_a_batch_that_can_not_be_made_is_answered_and_the_next_one_runs() -> None:
+    class OnceFull(Metrics):
+        is_full = True
+
+        def batch_processed(self, size: int, padding: int) -> None:
+            if self.is_full:
+                self.is_full = False
+                raise MemoryError("full")
+
+    given = Parameters(num_batch_threads=1)
+    batching = Batching(given, OnceFull(), per_model=False)
+    queue = batching.queue(given, ("x",), Model(), timeout_ms=0)
+
+    with pytest.raises(ServingError, match="MemoryError: full"):
+        queue.run([np.ones(1)])
+    assert queue.run([np.ones(1)])[0].tolist() == [2]
+
+
 def test_a_large_request_is_split_over_batches_where_that_is_allowed() -> None:
     model, told = Model(), Told()
     queue = make_queue(
