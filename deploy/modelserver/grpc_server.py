@@ -24,6 +24,14 @@ log = logging.getLogger("modelserver")
 _UNLIMITED = 2**31 - 1
 
 
+def _is_worth_a_line(record: logging.LogRecord) -> bool:
+    """Leave out what grpcio says, with a traceback, of each client that goes before its answer."""
+    return not record.getMessage().startswith("ExecuteBatchError")
+
+
+logging.getLogger("grpc._cython.cygrpc").addFilter(_is_worth_a_line)
+
+
 async def start(
     core: Core, flags: Flags, metrics: Metrics, prepare_thread: Callable[[], None]
 ) -> grpc.aio.Server:
