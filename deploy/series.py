@@ -71,6 +71,11 @@ class Series:
     def seconds(self) -> int:
         return len(self.starts) * self.step
 
+    @property
+    def refresh_seconds(self) -> int:
+        """Say how often a page asks anew: a long window changes slowly, and is much to read."""
+        return min(max(self.step // 4, 5), 60)
+
 
 def window_named(name: str) -> timedelta:
     if name not in WINDOWS:

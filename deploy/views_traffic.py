@@ -31,6 +31,7 @@ def traffic(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
             "window": window,
             "windows": list(WINDOWS),
             "totals": totals_of(series),
+            "refresh": series.refresh_seconds,
             "source": f"/api/v1/teams/{slug}/services/{name}/traffic?window={window}",
         },
     )
@@ -45,7 +46,12 @@ def traffic_totals(request: SignedInRequest, slug: str, name: str) -> HttpRespon
     return render(
         request,
         "deploy/_traffic_totals.html",
-        {"service": service, "window": window, "totals": totals_of(series)},
+        {
+            "service": service,
+            "window": window,
+            "totals": totals_of(series),
+            "refresh": series.refresh_seconds,
+        },
     )
 
 

@@ -2,7 +2,6 @@
 import { ChartGrid, getJson } from "./charts.js";
 import { readPoints, short } from "./chart-data.js";
 
-const REFRESH_MS = 5000;
 const milliseconds = (value) => (value === null || value === undefined ? "–" : `${short(value)} ms`);
 const CHARTS = new Map([
   ["Requests per second", { fields: [["requests_per_second", ""]] }],
@@ -41,7 +40,8 @@ class TrafficCharts extends ChartGrid {
   }
 }
 
-const charts = new TrafficCharts(document.querySelector("[data-charts]"), "");
+const element = document.querySelector("[data-charts]");
+const charts = new TrafficCharts(element, "");
 const refresh = () => charts.load().catch(() => {}); // the next turn tries again
 refresh();
-setInterval(() => document.hidden || refresh(), REFRESH_MS);
+setInterval(() => document.hidden || refresh(), 1000 * element.dataset.refresh);

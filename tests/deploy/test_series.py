@@ -89,7 +89,8 @@ def test_the_page_sums_the_window_up(client: Client, vera: User, service: Servic
     page = client.get(f"{PAGE}?window=1h").content.decode()
     assert "10.00 %" in page
     assert "19.8 ms" in page
-    assert client.get(f"{PAGE}totals/?window=1h").status_code == 200
+    assert 'hx-trigger="every 5s"' in client.get(f"{PAGE}totals/?window=1h").content.decode()
+    assert 'hx-trigger="every 60s"' in client.get(f"{PAGE}totals/?window=7d").content.decode()
     assert client.get(f"{PAGE}?window=1y").status_code == 400
 
 
