@@ -43,8 +43,7 @@ def run_on_engine(
                     client.api.put_archive(name, "/", sent)
                 client.api.start(name)
                 code = _follow(client, name, errand, log)
-                chunks, _ = client.api.get_archive(name, f"{PLACE}/output", COPY_BYTES)
-                unpack(_limited(chunks, errand.file_bytes), errand.target)
+                _fetch(client, name, errand)
                 return code
             finally:
                 _remove(client, name)
@@ -121,6 +120,20 @@ def _follow(
     if state["OOMKilled"]:
         log(NO_MEMORY)
     return int(state["ExitCode"])
+
+
+def _fetch(client: DockerClient, container: str, errand: Errand) -> None:
+    """Bring home what an errand wrote.
+
+    The answer is closed whatever happens: the engine removes no container while it sends of it.
+    """
+    api = client.api
+    address = f"{api.base_url}/v{api.api_version}/containers/{container}/archive"
+    with api.get(
+        address, params={"path": f"{PLACE}/output"}, stream=True, timeout=ANSWER_SECONDS
+    ) as answer:
+        answer.raise_for_status()
+        unpack(_limited(answer.iter_content(COPY_BYTES), errand.file_bytes), errand.target)
 
 
 def _limited(chunks: Iterable[bytes], limit: int) -> Iterator[bytes]:
