@@ -46,7 +46,8 @@ def main() -> None:
             print(json.dumps({"url": url, "body": BODY}), flush=True)
             sys.stdin.read()
         finally:
-            os.killpg(server.pid, signal.SIGKILL)
+            # Its worker is in a session of its own, and ends only if it is asked to.
+            os.killpg(server.pid, signal.SIGTERM)
             server.wait()
 
 
