@@ -15,10 +15,14 @@ class FlagError(Exception):
 
 @dataclass(frozen=True)
 class Flags:
-    """What the server does. Field names are flag names, but for `ignored`: flags in vain."""
+    """What the server does. Field names are flag names, but for two.
+
+    `ignored`: flags in vain. `may_lack_grpc`: nobody named the gRPC port, so the server does
+    without where another has it.
+    """
 
     host: str = "0.0.0.0"  # noqa: S104 (as the original listens)
-    port: int = 0
+    port: int = 8500
     grpc_socket_path: str = ""
     grpc_channel_arguments: str = ""
     grpc_max_threads: int = field(default_factory=lambda: 4 * (os.cpu_count() or 1))
@@ -56,6 +60,7 @@ class Flags:
     version: bool = False
     help: bool = False
     ignored: tuple[str, ...] = ()
+    may_lack_grpc: bool = False
 
     @property
     def base_path(self) -> Path:
@@ -85,7 +90,7 @@ _EFFECTIVE: dict[str, type] = {
     for name, kind in (
         (spec.name, getattr(spec.type, "__name__", spec.type))
         for spec in Flags.__dataclass_fields__.values()
-        if spec.name != "ignored"
+        if spec.name not in ("ignored", "may_lack_grpc")
     )
 }
 
@@ -104,7 +109,8 @@ def parse_flags(arguments: Sequence[str]) -> Flags:
             given[name] = _value(name, text, _EFFECTIVE[name], argument)
         else:
             raise FlagError(f"unknown argument: {argument}")
-    flags = Flags(**given, ignored=tuple(ignored))  # type: ignore[arg-type]  # each was read as its field's type
+    may_lack_grpc = "port" not in given and bool(given.get("rest_api_port"))
+    flags = Flags(**given, ignored=tuple(ignored), may_lack_grpc=may_lack_grpc)  # type: ignore[arg-type]  # each was read as its field's type
     if not (flags.version or flags.help):
         _check(flags)
     return flags

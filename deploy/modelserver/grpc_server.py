@@ -11,7 +11,7 @@ from pathlib import Path
 import grpc
 
 from .core import Core
-from .errors import invalid
+from .errors import Code, ServingError, invalid
 from .flags import Flags
 from .grpc_health import health_handlers
 from .grpc_model_service import ModelService
@@ -30,6 +30,13 @@ def _is_worth_a_line(record: logging.LogRecord) -> bool:
 
 
 logging.getLogger("grpc._cython.cygrpc").addFilter(_is_worth_a_line)
+
+
+class CannotListen(ServingError):
+    """An address that another has, or that is none of this machine's."""
+
+    def __init__(self, address: str, because: str = "") -> None:
+        super().__init__(Code.INVALID_ARGUMENT, f"can't listen on {address} for gRPC{because}")
 
 
 async def start(
@@ -91,6 +98,6 @@ def _listen(
         else:
             port = server.add_secure_port(address, credentials)
     except RuntimeError as error:
-        raise invalid(f"can't listen on {address} for gRPC: {error}") from error
+        raise CannotListen(address, f": {error}") from error
     if not port:
-        raise invalid(f"can't listen on {address} for gRPC")
+        raise CannotListen(address)

@@ -139,7 +139,7 @@ async def _listen(connections: Connections, flags: Flags) -> asyncio.Server | No
     """Open the REST port, where there is to be one."""
     if not flags.rest_api_port:
         return None
-    if flags.rest_api_port == flags.port:
+    if flags.rest_api_port == flags.port and not flags.may_lack_grpc:
         log.error(
             "--rest_api_port cannot be same as --port. Please use different port for"
             " HTTP/REST API. Skipped exporting HTTP/REST API."
@@ -163,7 +163,13 @@ async def _listen_for_grpc(core: Core, flags: Flags, metrics: Metrics) -> Any:
     await asyncio.to_thread(savedmodel.import_tensorflow)
     from . import grpc_server
 
-    return await grpc_server.start(core, flags, metrics, _let_numbers_overflow)
+    try:
+        return await grpc_server.start(core, flags, metrics, _let_numbers_overflow)
+    except grpc_server.CannotListen as error:
+        if not flags.may_lack_grpc:
+            raise
+        log.warning("gRPC is off: %s; --port names another port, or 0 for none", error.message)
+        return None
 
 
 async def _follow_config(core: Core, flags: Flags) -> None:

@@ -50,7 +50,7 @@ def start_server(tensorflow_python: Path, tmp_path: Path) -> Iterator[StartServe
     """Start servers that end with the test."""
     servers: list[ModelServer] = []
 
-    def start(*flags: str, grpc_port: int = 0) -> ModelServer:
+    def start(*flags: str, grpc_port: int | None = 0) -> ModelServer:
         log = tmp_path / f"server-{len(servers)}.log"
         servers.append(ModelServer(tensorflow_python, log, *flags, grpc_port=grpc_port))
         return servers[-1]

@@ -37,7 +37,7 @@ class Answer:
 class ModelServer:
     """A running model server process."""
 
-    def __init__(self, python: Path, log: Path, *flags: str, grpc_port: int = 0) -> None:
+    def __init__(self, python: Path, log: Path, *flags: str, grpc_port: int | None = 0) -> None:
         self.port = free_port()
         self.grpc_target = f"127.0.0.1:{grpc_port}"
         self.log = log
@@ -49,7 +49,7 @@ class ModelServer:
                     "deploy.modelserver",
                     "--host=127.0.0.1",
                     f"--rest_api_port={self.port}",
-                    f"--port={grpc_port}",
+                    *([] if grpc_port is None else [f"--port={grpc_port}"]),
                     *flags,
                 ],
                 cwd=ROOT,

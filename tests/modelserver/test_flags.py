@@ -39,7 +39,6 @@ def test_switches_may_stand_alone_or_have_a_value(written: str, read: bool) -> N
         ("--rest_api_num_threads=0", "--rest_api_num_threads and --grpc_max_threads must be at"),
         ("--grpc_max_threads=0", "--rest_api_num_threads and --grpc_max_threads must be at"),
         ("--rest_api_port=70000", "--rest_api_port must be a port from 1 to 65535"),
-        ("--rest_api_port=0", "give --rest_api_port, --port or --grpc_socket_path"),
         ("--port=-1", "--port must be a port from 1 to 65535"),
         ("--batching_parameters_file=/x", "is set without setting server_options.enable_batching"),
         ("--rest_api_timeout_in_ms=-1", "must not be less than 0"),
@@ -52,6 +51,16 @@ def test_switches_may_stand_alone_or_have_a_value(written: str, read: bool) -> N
 def test_what_cannot_be_meant_is_refused(argument: str, message: str) -> None:
     with pytest.raises(FlagError, match=message.replace("(", r"\(").replace("*", r"\*")):
         parse_flags([*NEEDED, argument])
+
+
+def test_grpc_has_the_originals_port_unless_another_is_named() -> None:
+    assert parse_flags(NEEDED).port == 8500
+    assert parse_flags([*NEEDED, "--port=0"]).port == 0
+
+
+def test_something_must_listen() -> None:
+    with pytest.raises(FlagError, match="give --rest_api_port, --port or --grpc_socket_path"):
+        parse_flags([*NEEDED, "--rest_api_port=0", "--port=0"])
 
 
 def test_all_three_kinds_of_parallelism_together_are_refused() -> None:

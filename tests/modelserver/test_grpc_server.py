@@ -3,6 +3,7 @@
 import datetime
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -190,6 +191,18 @@ def test_a_port_that_is_taken_fails_the_start(start_zoo: StartZoo, many: ModelSe
     server = start_zoo(f"--port={taken}")
     assert server.wait_for_exit() == 255
     assert f"can't listen on 127.0.0.1:{taken} for gRPC" in server.log_text()
+
+
+def test_a_port_that_nobody_named_and_another_has_leaves_rest_alone(
+    start_server: StartServer, saved_models: Path
+) -> None:
+    with socket.socket() as holder, suppress(OSError):  # another may hold it already
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 8500))
+        holder.listen()
+        zoo = f"--model_base_path={saved_models / 'zoo'}"
+        server = start_server("--model_name=zoo", zoo, grpc_port=None).wait_until_ready()
+        assert "gRPC is off: can't listen on 127.0.0.1:8500" in server.log_text()
 
 
 def test_answers_come_as_tensor_content_when_the_flag_says_so(odd_caller: Caller) -> None:
