@@ -1,6 +1,7 @@
 """Read from a request's headers who asks: pure."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 from django.conf import settings
@@ -25,14 +26,19 @@ def credentials_of(headers: Headers) -> Credentials:
     cookie = b""
     for name, value in headers:
         if name == b"authorization":
-            scheme, _, secret = value.decode("latin-1").partition(" ")
-            return Credentials(secret.strip() if scheme.lower() == "bearer" else "")
+            return _bearer(value)
         if name == b"cookie":
             cookie = value
     if not cookie:
         return Credentials()
     session = parse_cookie(cookie.decode("latin-1")).get(settings.SESSION_COOKIE_NAME, "")
     return Credentials("", session, is_foreign=not _is_of_our_site(dict(headers)))
+
+
+@lru_cache(maxsize=1024)
+def _bearer(authorization: bytes) -> Credentials:
+    scheme, _, secret = authorization.decode("latin-1").partition(" ")
+    return Credentials(secret.strip() if scheme.lower() == "bearer" else "")
 
 
 def _is_of_our_site(headers: dict[bytes, bytes]) -> bool:

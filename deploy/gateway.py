@@ -114,7 +114,7 @@ class Gateway:
     def give_place(self, entry: Entry) -> None:
         self.in_flight[entry.route.service_id] -= 1
 
-    async def score(self, name: Name, body: bytes, caller: str = "page") -> tuple[int, bytes]:
+    async def score(self, name: Name, body: bytes, caller: str) -> tuple[int, bytes]:
         """Score for a page whose user was checked already; give the status and the answer."""
         route = await self.routes.find(name)
         if route is None:

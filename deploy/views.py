@@ -127,7 +127,9 @@ def try_it(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
     body = request.POST.get("body", "").encode()
     began = time.monotonic()
     try:
-        status, answer = async_to_sync(_score)(Name(slug, found.name), body)
+        status, answer = async_to_sync(_score)(
+            Name(slug, found.name), body, request.user.get_username()
+        )
     except GatewayError as error:
         status, answer = error.status, error.body
     return render(
@@ -142,8 +144,8 @@ def try_it(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
     )
 
 
-async def _score(name: Name, body: bytes) -> tuple[int, bytes]:
-    return await gateway().score(name, body)
+async def _score(name: Name, body: bytes, caller: str) -> tuple[int, bytes]:
+    return await gateway().score(name, body, caller)
 
 
 def grpc_address() -> str:

@@ -131,7 +131,7 @@ class BlobStore:
         if max_bytes is not None and len(content) > max_bytes:
             raise TooManyBytes(f"More than {max_bytes} bytes came.")
         digest = _checked(hashlib.sha256(content).hexdigest(), expected_digest)
-        if self.size(digest) == len(content):
+        if self._holds(digest, content):
             self._keep_for_a_while(digest)
         else:
             with temporary_file() as (temporary, file):
@@ -139,6 +139,13 @@ class BlobStore:
                 file.flush()
                 self._keep(temporary, digest)
         return digest, len(content)
+
+    def _holds(self, digest: str, content: bytes) -> bool:
+        """Tell whether a file is here as it should be; one that was damaged since is not."""
+        try:
+            return self.path(digest).read_bytes() == content
+        except FileNotFoundError:
+            return False
 
     def _keep(self, temporary: Path, digest: str) -> None:
         final = self.path(digest)

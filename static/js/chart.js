@@ -21,6 +21,15 @@ function clockWords(_, times, __, ___, step) {
   return times.map((time) => clock.format(time * 1000));
 }
 
+/** Give the points that no line joins to another, which would not be seen without a dot. */
+function loners(plot, series, areAllShown) {
+  if (areAllShown) return null;
+  const ys = plot.data[series];
+  const known = [...ys.keys()].filter((at) => ys[at] !== undefined);
+  const isGap = (at) => at === undefined || ys[at] === null;
+  return known.filter((at, i) => !isGap(at) && isGap(known[i - 1]) && isGap(known[i + 1]));
+}
+
 export class Chart {
   #plot = null;
   #lines = []; // [{name, xs, ys, odd}]
@@ -79,7 +88,7 @@ export class Chart {
   #series() {
     return this.#lines.flatMap((line, i) => {
       const stroke = colour(this.element, `series-${(i % COLOURS) + 1}`);
-      const points = { show: line.xs.length < 30, size: 5, fill: stroke };
+      const points = { show: line.xs.length < 30, size: 5, fill: stroke, filter: loners };
       const clear = { label: line.name, stroke, width: 1.8, points, spanGaps: false };
       const faint = { ...clear, width: 1, alpha: RAW_OPACITY, points: { show: false } };
       return this.weight ? [faint, clear] : [clear];

@@ -64,3 +64,11 @@ def test_a_file_that_a_power_cut_left_short_is_asked_for_and_mended():
 def test_what_is_no_digest_never_becomes_a_path(digest: str):
     with pytest.raises(ValueError, match="64 hexadecimal"):
         store_for(make_team()).path(digest)
+
+
+def test_a_file_that_was_damaged_is_mended_when_it_comes_again():
+    store = store_for(make_team())
+    digest, _ = store.put_stream(b"print(1)\n")
+    store.path(digest).write_bytes(b"print(2)\n")
+    store.put_stream(b"print(1)\n")
+    assert store.path(digest).read_bytes() == b"print(1)\n"
