@@ -23,7 +23,7 @@ from deploy.services import update
 from deploy.steering import roll_back, set_shadow, set_terms, share_traffic
 from deploy.terms import Autoscale, RollbackRule
 from tests.deploy.conftest import RegisterModel, Stage
-from tests.deploy.test_services import pid_of, score
+from tests.deploy.test_services import call, pid_of, score
 from workspace.models import AuditEntry
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -54,7 +54,7 @@ def callers(service: Service, key: str, count: int = 4) -> Iterator[Callers]:
     is_over = threading.Event()
     place = urlsplit(scoring_uri(service))
 
-    def call() -> None:
+    def call_on() -> None:
         with closing(http.client.HTTPConnection(place.netloc, timeout=60)) as connection:
             while not is_over.is_set():
                 heard.waiting[threading.get_ident()] = timezone.now()
@@ -66,7 +66,7 @@ def callers(service: Service, key: str, count: int = 4) -> Iterator[Callers]:
                 del heard.waiting[threading.get_ident()]
 
     with ThreadPoolExecutor(count) as pool:
-        calls = [pool.submit(call) for _ in range(count)]
+        calls = [pool.submit(call_on) for _ in range(count)]
         try:
             yield heard
         finally:
@@ -303,10 +303,11 @@ def test_a_service_that_nobody_asks_sleeps_and_its_first_request_waits_for_it(
     stage.wait(lambda: not living_replicas(service).exists(), service)
     assert stage.state_of(service) == ServiceState.HEALTHY
     assert "the next request starts one" in service.state_reason
+    place = scoring_uri(service)
     with ThreadPoolExecutor(3) as pool:
-        calls = [pool.submit(model_of, service, key) for _ in range(3)]
-        stage.wait(lambda: all(call.done() for call in calls), service)
-    assert [call.result() for call in calls] == ["model 1"] * 3
+        calls = [pool.submit(call, "POST", place, b"{}", key) for _ in range(3)]
+        stage.wait(lambda: all(one.done() for one in calls), service)
+    assert [one.result()[1]["predictions"][0] for one in calls] == ["model 1"] * 3
     assert stage.state_of(service) == ServiceState.HEALTHY
 
 
