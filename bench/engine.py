@@ -58,7 +58,6 @@ class ContainerSite(Site):
         before = {image.id for image in self._environments()}
         for _ in range(2):
             self.wait(self.submit("hello", **on_engine(config)))
-            self.hang_up()
         (made,) = [str(image.id) for image in self._environments() if image.id not in before]
         return made
 
@@ -72,7 +71,9 @@ class ContainerSite(Site):
             network.remove()
         for volume in self.engine.volumes.list(filters=ours):
             volume.remove(force=True)
-        for image in self.engine.images.list(filters=ours):
+        images = self.engine.images.list(filters=ours)
+        # The newest first: one that others were built upon can't go before them.
+        for image in sorted(images, key=lambda image: image.attrs["Created"], reverse=True):
             try:
                 self.engine.images.remove(str(image.id), force=True)
             except ImageNotFound:

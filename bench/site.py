@@ -110,6 +110,7 @@ class Site:
             while status not in OVER:
                 message = json.loads(socket.recv(timeout=RUN_SECONDS))
                 status = message["status"] if message["type"] == "run.status" else status
+        self.hang_up()
         if status != to_end_as:
             run = self.call("GET", f"/runs/{number}")
             raise RuntimeError(f"Run {number} ended {status}: {run['end_detail']}")
