@@ -27,6 +27,7 @@ PROGRAMS = Path(__file__).resolve().parent / "programs"
 API = "/api/v1/teams/default"
 BOOT_SECONDS = 60.0
 RUN_SECONDS = 600.0
+IDLE_SECONDS = 10.0
 OVER = {"Completed", "Failed", "Canceled"}
 
 
@@ -37,6 +38,7 @@ class Site:
         self.url = f"http://127.0.0.1:{self.port}"
         self._launcher: subprocess.Popen[bytes] | None = None
         self._connection: http.client.HTTPConnection | None = None
+        self._called_at = 0.0
         self._token = ""
 
     @property
@@ -58,14 +60,13 @@ class Site:
             )
         until(self._is_healthy, "Trainyard is healthy", BOOT_SECONDS, every=0.01)
 
-    def hang_up(self) -> None:
-        """Close the connection, which the web process does not keep for long while it is idle."""
+    def _hang_up(self) -> None:
         if self._connection:
             self._connection.close()
             self._connection = None
 
     def stop(self) -> None:
-        self.hang_up()
+        self._hang_up()
         if self._launcher and self._launcher.poll() is None:
             self._launcher.send_signal(signal.SIGTERM)
             self._launcher.wait(60)
@@ -88,11 +89,15 @@ class Site:
         headers = {"Authorization": f"Bearer {self.token}"}
         if kind:
             headers["Content-Type"] = kind
+        # The web process parts with who has been silent for long.
+        if time.monotonic() - self._called_at > IDLE_SECONDS:
+            self._hang_up()
         if self._connection is None:
             self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         self._connection.request(method, path, body, headers)
         answer = self._connection.getresponse()
         content = answer.read()
+        self._called_at = time.monotonic()
         if answer.status >= 300:
             raise RuntimeError(f"{method} {path}: {answer.status} {content[:2000].decode()}")
         return content
@@ -110,7 +115,6 @@ class Site:
             while status not in OVER:
                 message = json.loads(socket.recv(timeout=RUN_SECONDS))
                 status = message["status"] if message["type"] == "run.status" else status
-        self.hang_up()
         if status != to_end_as:
             run = self.call("GET", f"/runs/{number}")
             raise RuntimeError(f"Run {number} ended {status}: {run['end_detail']}")
