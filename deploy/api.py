@@ -11,7 +11,7 @@ from ninja import Router, Schema, Status
 
 from deploy import selectors, services, steering
 from deploy.configuration import Wish, read_change, read_deployment, read_revision
-from deploy.models import KeySlot, Replica, ReplicaState, Revision, Service, ServiceKey
+from deploy.models import KeySlot, Replica, Revision, Service, ServiceKey
 from models.models import ModelVersion
 from models.selectors import version_named
 from workspace.errors import FieldError, Invalid, NotFound, TooLarge
@@ -23,6 +23,7 @@ router = Router(tags=["services"])
 Found = TypeVar("Found")
 
 DEFAULT_TARGET = "local"
+SERVICES_ON_A_PAGE = REVISIONS_SHOWN = 100
 RESOURCES = {
     "type": "object",
     "properties": {
@@ -140,7 +141,8 @@ class RevisionOut(Schema):
 
     @staticmethod
     def resolve_ready(revision: Revision) -> int:
-        return revision.replicas.filter(state=ReplicaState.READY).count()
+        ready: int = revision.ready  # type: ignore[attr-defined]
+        return ready
 
 
 class KeyOut(Schema):
@@ -197,7 +199,7 @@ class ServiceDetail(ServiceOut):
 
     @staticmethod
     def resolve_revisions(service: Service) -> list[Revision]:
-        return list(selectors.revisions_of(service))
+        return list(selectors.counted(selectors.revisions_of(service))[:REVISIONS_SHOWN])
 
     @staticmethod
     def resolve_replicas(service: Service) -> list[Replica]:
@@ -248,8 +250,10 @@ def deploy(request: ApiRequest, slug: str) -> HttpResponse:
 
 
 @router.get("teams/{slug}/services", response=list[ServiceOut], summary="A team's services")
-def list_services(request: ApiRequest, slug: str) -> Any:
-    return selectors.services_of(team_for(request.auth, slug))
+def list_services(request: ApiRequest, slug: str, after: str = "") -> Any:
+    """Gives the first hundred by name; `after` names the last one of the page before."""
+    services = selectors.services_of(team_for(request.auth, slug))
+    return services.filter(name__gt=after.replace("\0", ""))[:SERVICES_ON_A_PAGE]
 
 
 @router.get("teams/{slug}/services/{name}", response=ServiceDetail, summary="A service")

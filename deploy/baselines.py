@@ -28,6 +28,7 @@ from workspace.errors import FieldError, Invalid
 FROM_REQUESTS, FROM_FILE = "requests", "file"
 LARGEST_FILE = 20 * 1024 * 1024
 CLIENT_ERROR = 400
+BODIES_AT_ONCE = 100
 
 
 @dataclass(frozen=True)
@@ -131,9 +132,8 @@ def _set(service: Service, by: User | None, rows: list[Features], source: str) -
 
 def _rows_of(logged: Any) -> tuple[list[Features], int]:
     """Give the instances of good requests, the newest first, and how many could not be read."""
-    bodies: Iterable[str] = (
-        logged.filter(status__lt=CLIENT_ERROR).order_by("-pk").values_list("request", flat=True)
-    )
+    kept = logged.filter(status__lt=CLIENT_ERROR).order_by("-pk")
+    bodies: Iterable[str] = kept.values_list("request", flat=True).iterator(BODIES_AT_ONCE)
     rows: list[Features] = []
     left_out = 0
     for body in bodies:

@@ -5,7 +5,7 @@ import logging
 import time
 
 from channels.db import database_sync_to_async
-from django.db import DatabaseError
+from django.db import Error
 
 from deploy import traffic
 from deploy.limits import KeyUses, write_uses
@@ -48,7 +48,7 @@ class Books:
             return
         try:
             await _write(spans, uses, requests)
-        except DatabaseError as error:
+        except Error as error:
             log.warning("What came to services in the last seconds was not noted: %s", error)
 
     async def _keep_writing(self) -> None:

@@ -19,6 +19,7 @@ class Seen:
     wanted: int
     ready: int
     ready_of_older: int = 0
+    is_older_asleep: bool = False
     unhealthy: int = 0
     living: int = 0
     was: ServiceState = ServiceState.TRANSITIONING
@@ -59,6 +60,11 @@ def _failed(seen: Seen) -> tuple[ServiceState, str]:
         )
     if seen.ready:
         return ServiceState.UNHEALTHY, _joined(_count(seen), seen.failure)
+    if seen.is_older_asleep:
+        return ServiceState.UNHEALTHY, _joined(
+            f"Revision {seen.revision} failed; the one before it sleeps until it is asked.",
+            seen.failure,
+        )
     return ServiceState.FAILED, seen.failure
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from deploy.credentials import Headers
 from deploy.log_wishes import LONGEST_KEPT
-from deploy.upstream import Connection, Died, Garbled, Upstream
+from deploy.upstream import Connection, Died, Garbled, Refused, Upstream
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -89,6 +89,12 @@ async def begin(upstream: Upstream, request: Request) -> Connection:
         except Died:
             if connection.has_answered or upstream.is_left_out:
                 raise
+            try:
+                anew = await upstream.connect()
+            except Refused as gone:
+                # It may well be this request that ended it.
+                raise Died from gone
+            return await _exchange(upstream, anew, content)
     return await _exchange(upstream, await upstream.connect(), content)
 
 

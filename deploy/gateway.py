@@ -173,11 +173,20 @@ class Gateway:
         chosen = await self.choose(entry, request.headers)
         try:
             await self._ask(entry, chosen, request, send)
-        except NoAnswer:
-            others = [served for served in entry.route.revisions if served.pk != chosen.pk]
-            if not others or request.deaths >= MOST_DEATHS:
+        except NoAnswer as none:
+            others = await self.others(entry, chosen)
+            if not others or none.deaths >= MOST_DEATHS:
                 raise
             await self._ask(entry, choose(others), request, send)
+
+    async def others(self, entry: Entry, chosen: Served) -> list[Served]:
+        """Give who else may answer, by now, what no replica of a revision did."""
+        route = await self.routes.find(entry.name)
+        return [
+            served
+            for served in (route.revisions if route else ())
+            if served.pk != chosen.pk or not set(served.replicas) <= set(chosen.replicas)
+        ]
 
     async def _ask(self, entry: Entry, chosen: Served, request: Request, send: Send) -> None:
         """Pass a request to a revision and note how it went."""
@@ -232,13 +241,14 @@ class Gateway:
                 raise GatewayError(502, "The model server's answer is no HTTP") from error
             finally:
                 upstream.in_flight -= 1
-        raise NoAnswer()
+        raise NoAnswer(request.deaths)
 
 
 class NoAnswer(GatewayError):
-    """No replica of a revision answered."""
+    """No replica of a revision answered, of which some died over the request."""
 
-    def __init__(self) -> None:
+    def __init__(self, deaths: int) -> None:
+        self.deaths = deaths
         words = "No replica of this service answered; try again"
         super().__init__(503, words, {b"retry-after": RETRY_SECONDS})
 

@@ -13,9 +13,10 @@ import grpc.aio
 from django.conf import settings
 
 from deploy.access import Entry, unauthorized
+from deploy.choosing import choose
 from deploy.credentials import Credentials, credentials_of
 from deploy.errors import GatewayError
-from deploy.gateway import Gateway, NoAnswer, gateway
+from deploy.gateway import MOST_DEATHS, Gateway, NoAnswer, gateway
 from deploy.request_log import Kept
 from deploy.routes import Name, Served
 from deploy.traffic import Label
@@ -113,7 +114,13 @@ async def _answer(ours: Gateway, method: str, request: bytes, context: Any) -> b
     ours.take_place(entry)
     try:
         chosen = await ours.choose(entry, headers)
-        return await _noted(ours, entry, chosen, method, request, context)
+        try:
+            return await _noted(ours, entry, chosen, method, request, context)
+        except NoAnswer as none:
+            others = await ours.others(entry, chosen)
+            if not others or none.deaths >= MOST_DEATHS:
+                raise
+            return await _noted(ours, entry, choose(others), method, request, context)
     finally:
         ours.give_place(entry)
 
@@ -177,7 +184,7 @@ async def _try_replicas(
     addresses = [address for address in chosen.replicas if address.grpc]
     if not addresses:
         raise GatewayError(501, "The replicas of this service do not answer gRPC: use REST")
-    may_repeat = True
+    deaths = 0
     for upstream in ours.pool.in_order(addresses):
         upstream.in_flight += 1
         try:
@@ -189,13 +196,13 @@ async def _try_replicas(
             if NO_CONNECTION in (error.details() or ""):
                 continue
             # A call that ends the replica it comes to must not end them all.
-            if not may_repeat:
+            deaths += 1
+            if deaths >= MOST_DEATHS:
                 break
-            may_repeat = False
         finally:
             upstream.in_flight -= 1
             upstream.note_use()
-    raise NoAnswer()
+    raise NoAnswer(deaths)
 
 
 async def _ask(upstream: Upstream, method: str, request: bytes, context: Any) -> bytes:

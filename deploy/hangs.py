@@ -7,7 +7,7 @@ import asyncio
 import logging
 
 from channels.db import database_sync_to_async
-from django.db import DatabaseError
+from django.db import Error
 
 from deploy.models import Replica, ReplicaState
 from deploy.upstream import Pool
@@ -40,7 +40,7 @@ class Hangs:
             if waited_for:
                 try:
                     hung = await _unhealthy([each.address.rest for each in waited_for])
-                except DatabaseError as error:
+                except Error as error:
                     log.warning("Replicas that may hang could not be looked up: %s", error)
                     continue
                 for upstream in waited_for:

@@ -207,6 +207,11 @@ def _seen(service: Service, hindrance: Hindrance) -> Seen:
             replica.state == ReplicaState.READY and replica.revision_id in older
             for replica in replicas
         ),
+        is_older_asleep=any(
+            standing.is_good and not standing.wanted
+            for standing in plan.running
+            if standing.pk in older
+        ),
         unhealthy=sum(replica.state == ReplicaState.UNHEALTHY for replica in mine),
         living=len(replicas),
         was=ServiceState(service.state),

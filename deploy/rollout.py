@@ -94,7 +94,8 @@ def _before(target: Standing, others: Sequence[Standing]) -> tuple[Standing, ...
 
 def _staying(asked: Sequence[Standing], others: Sequence[Standing]) -> tuple[Standing, ...]:
     """Give those that answer now and are to no longer, until what is asked for is there."""
-    if all(one.is_full or one.has_failed for one in asked):
+    is_settled = all(one.is_full or one.has_failed for one in asked)
+    if is_settled and any(one.ready or not one.has_failed for one in asked):
         return ()
     return tuple(one for one in others if one not in asked and one.ready)
 

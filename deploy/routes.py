@@ -148,7 +148,7 @@ def load(name: Name) -> Route | None:
         request_log=read_wish(service.request_log),
         revisions=tuple(one for one in served if one.pk in shared),
         shadow=next((one for one in served if one.pk in shadows), None),
-        is_asleep=_is_asleep(service) and not ready,
+        is_asleep=_is_asleep(service) and not shared,
         sticky_by=service.sticky_by,
         state=service.state,
         reason=service.state_reason,

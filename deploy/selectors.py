@@ -1,9 +1,10 @@
 """Reads of services that need more than one line."""
 
 from itertools import count
+from typing import Any
 
 from django.conf import settings
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 
 from deploy.models import LoggedRequest, Replica, ReplicaState, Revision, Service
 from models.models import RegisteredModel
@@ -37,6 +38,12 @@ def revisions_of(service: Service) -> QuerySet[Revision]:
         .select_related("service", "model_version__model__team", "environment", "created_by")
         .order_by("-number")
     )
+
+
+def counted(revisions: QuerySet[Revision]) -> Any:
+    """Have revisions say how many of their replicas are `ready`."""
+    ready = Count("replicas", filter=Q(replicas__state=ReplicaState.READY))
+    return revisions.annotate(ready=ready)
 
 
 def current_revision(service: Service) -> Revision:

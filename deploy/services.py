@@ -12,7 +12,7 @@ from django.utils import timezone
 from deploy import memory
 from deploy.configuration import Resources, curated_version, default_resources
 from deploy.models import KeySlot, Revision, Service, ServiceKey, ServiceState
-from deploy.revisions import plan_of_service
+from deploy.revisions import end_shadows, plan_of_service
 from deploy.rollout import ALL, scaled
 from deploy.routes import forget_route
 from deploy.selectors import current_revision
@@ -114,10 +114,10 @@ def update(
         else:
             if weight is not None:
                 _make_room(service, weight)
+            if is_shadow:
+                end_shadows(service)
             made = add_revision(service, by, next_version, next_resources, count)
             Revision.objects.filter(pk=made.pk).update(weight=weight, is_shadow=is_shadow)
-            if is_shadow:
-                service.revisions.exclude(pk=made.pk).update(is_shadow=False)
         said = {"weight": weight, "is_shadow": is_shadow} if is_beside else {}
         announce(service, by, "service.update", model=str(next_version), replicas=count, **said)
 

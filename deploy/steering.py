@@ -8,6 +8,7 @@ from django.db import transaction
 
 from deploy.configuration import Resources, Wish
 from deploy.models import Revision, Service
+from deploy.revisions import answering, end_shadows
 from deploy.rollout import ALL
 from deploy.selectors import current_revision, revisions_of
 from deploy.services import add_revision, announce, update
@@ -79,18 +80,12 @@ def share_traffic(*, service: Service, by: User | None, shares: Mapping[int, int
 def set_shadow(*, service: Service, by: User | None, number: int | None) -> None:
     """Send copies of the requests to one revision, or to none; it never answers anybody."""
     revisions = _locked(service)
-    serving = current_revision(service)
     if number is not None:
         _revision(revisions, number, "shadow")
-        if number == serving.number or any(r.number == number and r.weight for r in revisions):
+        if number in answering(service) | {current_revision(service).number}:
             words = f"Revision {number} answers requests, so it cannot be a shadow as well."
             raise Invalid.of(FieldError("shadow", words))
-    ended = [one for one in revisions if one.is_shadow and one.number != number]
-    Revision.objects.filter(pk__in=[one.pk for one in ended]).update(is_shadow=False)
-    if any(one.number > serving.number for one in ended) and serving.weight is None:
-        # A newer revision that is no shadow any more would else take over.
-        Revision.objects.filter(pk__in=[one.pk for one in ended]).update(weight=0)
-        Revision.objects.filter(pk=serving.pk).update(weight=ALL)
+    end_shadows(service, but=number or 0)
     if number is not None:
         Revision.objects.filter(service=service, number=number).update(
             is_shadow=True, weight=None, failure="", quick_deaths=0, retry_at=None

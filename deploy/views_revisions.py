@@ -4,7 +4,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import messages
-from django.db.models import Count, Q
 from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST, require_safe
@@ -28,11 +27,11 @@ MOST_SHARING = 10
 def history(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
     """List the revisions and the replicas that ended, a page of each."""
     service = selectors.service_of(team_for(request.user, slug), name)
-    revisions, older = _page(request, "before", _counted(service))
+    revisions, older = _page(request, "before", selectors.counted(selectors.revisions_of(service)))
     ended, older_ended = _page(
         request, "ended", selectors.replicas_of(service).filter(state=ReplicaState.ENDED)
     )
-    newest = list(_counted(service)[:MOST_SHARING])
+    newest = list(selectors.counted(selectors.revisions_of(service))[:MOST_SHARING])
     asked = shares([standing_of(one, one.ready) for one in newest if one.ready])
     return tab(
         request,
@@ -97,11 +96,6 @@ def _change(
     else:
         messages.success(request, words)
     return redirect("deploy:history", slug, name)
-
-
-def _counted(service: Service) -> Any:
-    ready = Count("replicas", filter=Q(replicas__state=ReplicaState.READY))
-    return selectors.revisions_of(service).annotate(ready=ready)
 
 
 def _page(request: SignedInRequest, name: str, found: Any) -> tuple[list[Any], str]:

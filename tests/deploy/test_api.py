@@ -115,6 +115,21 @@ def test_what_cannot_be_is_refused_with_the_reason(
     assert not Service.objects.exists()
 
 
+def test_a_teams_services_come_page_by_page(
+    client: Client, bob: User, version: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deploy.api.SERVICES_ON_A_PAGE", 2)
+    for name in ("one", "three", "two"):
+        make(client, bob, name=name)
+
+    def names(after: str) -> list[str]:
+        answer = client.get(SERVICES, {"after": after}, headers=bearer(bob))
+        return [service["name"] for service in answer.json()]
+
+    assert names("") == ["one", "three"]
+    assert names("three") == ["two"]
+
+
 def test_a_framework_version_without_an_environment_is_refused_with_the_list(
     client: Client, bob: User, version: ModelVersion
 ) -> None:

@@ -53,6 +53,7 @@ def test_a_new_revision_may_be_a_shadow_and_later_serve(change: Any) -> None:
     served = change(traffic={"2": 100}).json()
     assert [entry["is_shadow"] for entry in served["revisions"]] == [False, False]
     assert served["model"] == "digits:2"
+    Revision.objects.update(proven_at=timezone.now())
     shadowed = change(shadow=1).json()
     assert [entry["is_shadow"] for entry in shadowed["revisions"]] == [False, True]
     ended = change(shadow=None).json()
@@ -64,6 +65,40 @@ def test_a_shadow_that_ends_does_not_take_over(change: Any) -> None:
     answer = change(shadow=None)
     assert weights(answer) == {1: 100, 2: 0}
     assert answer.json()["model"] == "digits:1"
+
+
+def test_a_shadow_that_makes_room_for_another_does_not_take_over(change: Any) -> None:
+    change(model="digits:2", shadow=True)
+    Revision.objects.update(proven_at=timezone.now())
+    answer = change(model="digits:2", shadow=True)
+    assert [entry["is_shadow"] for entry in answer.json()["revisions"]] == [True, False, False]
+    assert weights(answer) == {1: 100, 2: 0, 3: None}
+    assert answer.json()["model"] == "digits:1"
+
+
+def test_a_shadow_that_ends_leaves_shares_as_they_are(change: Any) -> None:
+    change(model="digits:2", weight=50)
+    Revision.objects.update(proven_at=timezone.now())
+    change(model="digits:2", shadow=True)
+    Revision.objects.update(proven_at=timezone.now())
+    assert weights(change(shadow=None)) == {1: 50, 2: 50, 3: 0}
+
+
+def test_a_shadow_that_ends_after_a_failed_rollout_leaves_the_one_that_serves(change: Any) -> None:
+    change(model="digits:2")
+    Revision.objects.filter(number=2).update(failure="It broke.")
+    change(model="digits:2", shadow=True)
+    answer = change(shadow=None)
+    assert weights(answer) == {1: 100, 2: 0, 3: 0}
+    assert answer.json()["model"] == "digits:1"
+
+
+def test_the_one_that_answers_while_another_has_failed_cannot_be_a_shadow(change: Any) -> None:
+    change(model="digits:2")
+    Revision.objects.filter(number=2).update(failure="It broke.")
+    answer = change(shadow=1)
+    assert answer.status_code == 400
+    assert "Revision 1 answers requests" in answer.content.decode()
 
 
 def test_a_rollback_deploys_the_earlier_configuration_anew(

@@ -65,6 +65,11 @@ TABLE = {
         S.UNHEALTHY,
         "Revision 2 failed; the one before it still serves. No.",
     ),
+    "a new revision failed while the one before it sleeps": (
+        Seen(True, 1, 0, is_older_asleep=True, revision=2, failure="No."),
+        S.UNHEALTHY,
+        "Revision 2 failed; the one before it sleeps until it is asked. No.",
+    ),
     "it is being stopped": (Seen(False, 1, 1, living=1), S.TRANSITIONING, "Stopping."),
     "it is stopped": (Seen(False, 1, 0), S.STOPPED, ""),
     "it is stopped after a failure": (Seen(False, 1, 0, failure="No."), S.STOPPED, ""),

@@ -159,6 +159,28 @@ def test_a_request_that_ends_replicas_does_not_end_them_all(front: MakeFront) ->
     assert sum(len(fake.requests) for fake in there.fakes) == 2
 
 
+def test_a_request_on_a_kept_connection_that_ends_replicas_does_not_end_them_all(
+    front: MakeFront,
+) -> None:
+    answered = answers(b"{}")
+
+    def answer_or_end(connection: socket.socket, request: bytes) -> bool:
+        if b"deadly" not in request:
+            return answered(connection, request)
+        here = connection.getsockname()
+        for fake in there.fakes:
+            if fake.listener.getsockname() == here:
+                fake.listener.shutdown(socket.SHUT_RDWR)
+                fake.listener.close()
+        return False
+
+    there = front(*[answer_or_end] * 4)
+    while not all(fake.requests for fake in there.fakes):
+        assert there.ask() == (200, {})
+    assert there.ask(b'{"instances": ["deadly"]}')[0] == 503
+    assert sum(b"deadly" in request for fake in there.fakes for request in fake.requests) == 2
+
+
 def test_an_answer_cut_short_is_not_passed_off_as_whole(front: MakeFront) -> None:
     there = front(sends(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"))
     with pytest.raises(http.client.IncompleteRead):

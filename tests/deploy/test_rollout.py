@@ -55,6 +55,15 @@ RUNNING = {
         [good(2, weight=0), good(1, weight=100, ready=0)],
         [1, 2],
     ),
+    "one that serves stays where the only other one that was given a share failed": (
+        [good(2, weight=0), good(1, weight=100, ready=0, has_failed=True)],
+        [1, 2],
+    ),
+    "one of two that share failed": (
+        [good(2, weight=50), good(1, weight=50, ready=0, has_failed=True)],
+        [2, 1],
+    ),
+    "one that shares sleeps": ([good(2, weight=0), good(1, weight=100, ready=0, wanted=0)], [1]),
     "a third one starts beside two that share": (
         [standing(3), good(2, weight=10), good(1, weight=90)],
         [3, 2, 1],

@@ -5,6 +5,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from deploy.models import KeySlot, Replica, ReplicaState, Revision, Service, ServiceState, Traffic
+from deploy.routes import forget_route
 from deploy.services import deploy, update
 from deploy.shadowing import are_alike
 from deploy.steering import set_terms, share_traffic
@@ -146,6 +148,35 @@ def test_a_service_that_does_not_wake_is_given_up_with_the_reason(
         return "it is Failed: It is broken" in str(caught.value)
 
     wait_for(says_why, "the failure to be told")
+
+
+def test_a_service_that_sleeps_beside_its_shadow_is_woken(
+    pair: MakePair, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deploy.waking.WAIT_SECONDS", 0.3)
+    there = pair(ONE, TWO, is_shadow=True)
+    set_terms(service=there.service, by=bob, terms={"autoscale": vars(Autoscale(idle_seconds=30))})
+    Replica.objects.filter(revision__number=1).delete()
+    with pytest.raises(AssertionError, match="was asleep and did not start within 0 s"):
+        there.ask()
+    assert Service.objects.get().woken_at is not None
+
+
+def test_what_a_replica_that_was_stopped_leaves_goes_to_those_that_came_meanwhile(
+    pair: MakePair,
+) -> None:
+    over = threading.Event()
+    there = pair(waits(over, sends(b"")), TWO)
+    newer = Replica.objects.filter(revision__number=2)
+    newer.update(state=ReplicaState.STARTING)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(there.ask)
+        wait_for(lambda: there.fakes[0].requests, "the request to arrive at the old one")
+        newer.update(state=ReplicaState.READY)
+        Replica.objects.filter(revision__number=1).delete()
+        forget_route("default", "digits")
+        over.set()
+        assert asked.result() == "two"
 
 
 def test_a_shadow_gets_copies_and_nobody_waits_for_it(pair: MakePair) -> None:
