@@ -94,6 +94,7 @@ def running_engine() -> Iterator[Engine]:
             fcntl.flock(users, fcntl.LOCK_SH)
             if not shared.answers():
                 _make_bridge()
+                forget_networks(folder)
                 start_dockerd(
                     folder,
                     f"--bridge={BRIDGE}",
@@ -132,6 +133,14 @@ def start_dockerd(folder: Path, *options: str, prefix: tuple[str, ...] = ()) -> 
             stderr=log,
             check=True,
         )
+
+
+def forget_networks(folder: Path) -> None:
+    """Drop what an engine that was killed knew of its networks, which may be half written.
+
+    dockerd 20.10 panics over a network without addresses.
+    """
+    shutil.rmtree(folder / "data" / "network", ignore_errors=True)
 
 
 def stop_dockerd(folder: Path) -> None:

@@ -20,6 +20,7 @@ from tests.docker.engine import (
     START_SECONDS,
     Engine,
     ensure_base_image,
+    forget_networks,
     missing_for_an_engine,
     only_one,
     start_dockerd,
@@ -89,6 +90,7 @@ def own_engine() -> Iterator[OwnEngine]:
         pytest.skip(missing)
     with only_one(FOLDER / "lock"), _network():
         engine = OwnEngine(f"unix://{FOLDER}/docker.sock")
+        forget_networks(FOLDER)
         engine.start()
         ensure_base_image(engine)
         yield engine

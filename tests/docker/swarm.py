@@ -23,6 +23,7 @@ from tests.docker.engine import (
     CACHE,
     Engine,
     ensure_base_image,
+    forget_networks,
     missing_for_an_engine,
     start_dockerd,
     stop_dockerd,
@@ -198,6 +199,7 @@ def _plug_in(nodes: tuple[SwarmNode, ...]) -> None:
 def _start_engine(node: SwarmNode) -> None:
     node.folder.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(node.folder / "data/swarm", ignore_errors=True)  # of a session that was killed
+    forget_networks(node.folder)
     enter = ("ip", "netns", "exec", node.namespace, "unshare", "--uts", "sh", "-ec", ENTER, "sh")
     resources = [f"--node-generic-resource=GPU={uuid}" for uuid in node.gpus()]
     start_dockerd(node.folder, *resources, prefix=(*enter, node.name, control_groups()))
