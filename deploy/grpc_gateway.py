@@ -5,7 +5,7 @@ by who listens, as importing grpc takes its time.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import grpc
@@ -23,7 +23,7 @@ from deploy.traffic import Label
 from deploy.upstream import Upstream
 
 Metadata = Sequence[tuple[str, str | bytes]]
-Behaviour = Callable[[bytes, Any], Awaitable[bytes]]
+Behaviour = Callable[[AsyncIterator[bytes], Any], Awaitable[bytes]]
 
 ANSWER_SECONDS = 60.0
 MOST_CALLS = 1000
@@ -63,7 +63,8 @@ class PassedOn(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no typ
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:
         if details.method in SCORING | READING:
-            return grpc.unary_unary_rpc_method_handler(_passing(details.method))
+            # The same on the wire as a single message, which is read once its sender is known.
+            return grpc.stream_unary_rpc_method_handler(_passing(details.method))
         return None
 
 
@@ -87,9 +88,9 @@ async def listen(host: str, port: int) -> grpc.aio.Server:
 
 
 def _passing(method: str) -> Behaviour:
-    async def behave(request: bytes, context: Any) -> bytes:
+    async def behave(requests: AsyncIterator[bytes], context: Any) -> bytes:
         try:
-            return await _answer(gateway(), method, request, context)
+            return await _answer(gateway(), method, requests, context)
         except GatewayError as error:
             trailing = tuple(
                 (name.decode(), value.decode())
@@ -103,7 +104,9 @@ def _passing(method: str) -> Behaviour:
     return behave
 
 
-async def _answer(ours: Gateway, method: str, request: bytes, context: Any) -> bytes:
+async def _answer(
+    ours: Gateway, method: str, requests: AsyncIterator[bytes], context: Any
+) -> bytes:
     ours.books.open()
     metadata: Metadata = context.invocation_metadata() or ()
     headers = [(name.encode(), _bytes(value)) for name, value in metadata]
@@ -113,6 +116,9 @@ async def _answer(ours: Gateway, method: str, request: bytes, context: Any) -> b
     entry = await ours.enter(name, credentials, scores=method in SCORING)
     ours.take_place(entry)
     try:
+        request = await anext(requests, None)
+        if request is None:
+            raise GatewayError(400, "The call ended without a message")
         chosen = await ours.choose(entry, headers)
         try:
             return await _noted(ours, entry, chosen, method, request, context)

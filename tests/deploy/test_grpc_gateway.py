@@ -235,6 +235,29 @@ def test_a_call_without_a_key_hears_how_to_send_one(front: MakeGrpcFront) -> Non
     assert not there.fakes[0].calls
 
 
+def test_a_call_without_a_key_is_refused_before_its_message_is_read(front: MakeGrpcFront) -> None:
+    over = threading.Event()
+
+    def messages() -> Iterator[bytes]:
+        yield from ()
+        over.wait(20)
+
+    try:
+        with pytest.raises(grpc.RpcError) as caught:
+            front().channel.stream_unary(PREDICT)(messages(), timeout=20)
+    finally:
+        over.set()
+    assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_a_call_without_a_message_is_refused(front: MakeGrpcFront) -> None:
+    there = front()
+    bearer = (("authorization", f"Bearer {there.key}"),)
+    with pytest.raises(grpc.RpcError) as caught:
+        there.channel.stream_unary(PREDICT)(iter(()), metadata=bearer, timeout=20)
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
 def test_a_token_opens_the_service_that_the_metadata_name(
     front: MakeGrpcFront, bob: User, vera: User
 ) -> None:
