@@ -7,7 +7,7 @@ import numpy as np
 import orjson
 
 from .errors import invalid
-from .examples import Classes
+from .examples import Classes, check_context
 from .jsontext import kind, quote
 from .predict_response import decimals
 from .tensors import decode_base64, is_base64
@@ -30,6 +30,7 @@ def read_examples(members: dict[str, Any]) -> list[bytes]:
         )
     if not examples:
         raise invalid(f"JSON Value: {quote(members)} 'examples' value is an empty array")
+    check_context(context, len(examples))
     # Concatenated messages are merged as they are parsed.
     return [context + _serialized(example) for example in examples]
 

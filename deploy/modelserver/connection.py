@@ -22,7 +22,9 @@ MAX_HEADERS = 100
 MAX_WAITING = 16
 
 HEADER_SECONDS = 10.0
-BODY_SECONDS = 30.0
+# A body has so long to begin; what arrives at this rate or faster keeps it alive, but a client
+# that goes silent never has longer than that again.
+BODY_SECONDS = 15.0
 BODY_BYTES_PER_SECOND = 4096
 IDLE_SECONDS = 300.0
 LINGER_SECONDS = 2.0
@@ -120,6 +122,7 @@ class Connection(asyncio.Protocol):
         self._reading = True
         self._closing = False
         self._held = 0
+        self._running = 0
         self._unread = 0
         self._unread_since = 0.0
         self._deadline = connections.loop.time() + IDLE_SECONDS
@@ -152,17 +155,19 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._waiting.clear()
-        self._let_go(self._held)
+        self._chunks.clear()
+        # The body of a request that still runs is still there.
+        self._let_go(self._held - self._running)
         self._all.forget(self)
 
     def data_received(self, data: bytes) -> None:
-        if self._refused:
+        if self._refused or self._refusal is not None:
             return
-        if not self._in_message or self._in_headers:
-            self._bytes_in_headers += len(data)
-            if not self._started:
-                self._started = self._all.loop.time()
-                self._deadline = self._started + HEADER_SECONDS
+        # Counted from the last piece of body on, so of chunk sizes and trailers, too.
+        self._bytes_in_headers += len(data)
+        if not self._started and (not self._in_message or self._in_headers):
+            self._started = self._all.loop.time()
+            self._deadline = self._started + HEADER_SECONDS
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -174,7 +179,7 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             if self._refusal is None:
                 self._refusal = Response.of_error(400, f"Malformed HTTP request: {error}")
-        if self._in_headers and self._bytes_in_headers > MAX_HEADER_BYTES:
+        if self._in_message and self._bytes_in_headers > MAX_HEADER_BYTES:
             self._refuse_headers()
         if self._refusal is not None and not self._busy and not self._waiting:
             self._end_with(self._refusal)
@@ -221,18 +226,23 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self._in_headers = False
+        self._bytes_in_headers = 0
         self._deadline = self._all.loop.time() + BODY_SECONDS
         if self._expects_continue and self._transport and not self._busy and not self._refusal:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
+        self._bytes_in_headers = 0
         self._body_bytes += len(body)
         if self._body_bytes > MAX_BODY:
             self._refuse_body()
         elif self._all.body_bytes + len(body) > self._all.limits.body_bytes:
             self._refuse(503, "Too many large requests arrive at once; send this one again later")
         if self._refusal is None:
-            self._deadline += len(body) / BODY_BYTES_PER_SECOND
+            self._deadline = min(
+                self._deadline + len(body) / BODY_BYTES_PER_SECOND,
+                self._all.loop.time() + BODY_SECONDS,
+            )
             self._chunks.append(body)
             self._held += len(body)
             self._all.body_bytes += len(body)
@@ -302,17 +312,21 @@ class Connection(asyncio.Protocol):
         while self._waiting and not self._busy and self._writable and self._transport:
             self._busy = True
             request = self._waiting.popleft()
+            self._running = len(request.body)
             self._all.app(request, partial(self._send, request))
         self._pumping = False
         if not self._reading and len(self._waiting) < MAX_WAITING and self._transport:
             self._reading = True
+            # What has not been read could not arrive.
+            self._deadline = max(self._deadline, self._all.loop.time() + BODY_SECONDS)
             self._transport.resume_reading()
 
     def _send(self, request: Request, response: Response) -> None:
         self._busy = False
+        self._let_go(self._running)
+        self._running = 0
         if self._transport is None:
             return
-        self._let_go(len(request.body))
         is_last = not request.keep_alive or (self._closing and not self._waiting)
         self._write(response, is_last, with_body=request.method != "HEAD")
         if not self._in_message:

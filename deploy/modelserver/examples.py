@@ -15,6 +15,9 @@ Classes = list[tuple[str, float]]
 CLASSIFY_METHOD = "tensorflow/serving/classify"
 REGRESS_METHOD = "tensorflow/serving/regress"
 
+# So many bytes the context may take, repeated for every example.
+LARGEST_CONTEXTS = 256 * 2**20
+
 _INPUTS = "inputs"
 _CLASSES = "classes"
 _SCORES = "scores"
@@ -46,11 +49,18 @@ def read_input(given: Any) -> list[bytes]:
         context = listed.context.SerializeToString()
     else:
         listed, context = given.example_list, b""
+    check_context(context, len(listed.examples))
     # Concatenated messages are merged as they are parsed.
     examples = [context + example.SerializeToString() for example in listed.examples]
     if not examples:
         raise invalid("Input is empty.")
     return examples
+
+
+def check_context(context: bytes, count: int) -> None:
+    """Refuse a context that would grow too large when each example gets a copy."""
+    if len(context) * count > LARGEST_CONTEXTS:
+        raise invalid("The context, repeated for every example, is too large.")
 
 
 def classify(

@@ -9,7 +9,7 @@ from tensorflow_serving.apis import predict_pb2
 from .errors import Code, ServingError, invalid
 from .examples import CLASSIFY_METHOD, REGRESS_METHOD
 from .signatures import DEFAULT_SIGNATURE, Signature
-from .tensor_protos import Piece, delimited, read_tensor, write_tensor
+from .tensor_protos import Piece, delimited, is_large, read_tensor, write_tensor
 from .tensors import Array
 
 METHODS = ("tensorflow/serving/predict", CLASSIFY_METHOD, REGRESS_METHOD)
@@ -57,7 +57,8 @@ def read_inputs(
         try:
             tensors[name] = read_tensor(proto)
         except ServingError as error:
-            raise invalid(f"tensor parsing error: {name} ({error.message})") from error
+            message = f"tensor parsing error: {name} ({error.message})"
+            raise ServingError(error.code, message) from error
     if sent != len(given):
         used = set(given) & signature.inputs.keys()
         raise invalid(
@@ -65,6 +66,11 @@ def read_inputs(
             f" request input: {_listed(given)}"
         )
     return tensors
+
+
+def has_large_inputs(request: Any) -> bool:
+    """Whether a PredictRequest takes longer to read than its size says."""
+    return any(map(is_large, request.inputs.values()))
 
 
 def read_output_filter(signature: Signature, wanted: Any) -> tuple[str, ...] | None:

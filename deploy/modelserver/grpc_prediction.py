@@ -31,6 +31,7 @@ from .grpc_inference import (
     write_classifications,
     write_regressions,
 )
+from .grpc_predict import has_large_inputs
 from .monitoring import Metrics
 from .tensors import Array
 from .versions import Servable, Version
@@ -59,7 +60,9 @@ class PredictionService:
         return grpc.method_handlers_generic_handler(
             "tensorflow.serving.PredictionService",
             {
-                "Predict": unary(infer(predict_pb2.PredictRequest, self._read_prediction)),
+                "Predict": unary(
+                    infer(predict_pb2.PredictRequest, self._read_prediction, has_large_inputs)
+                ),
                 "Classify": unary(
                     infer(classification_pb2.ClassificationRequest, read_classification)
                 ),
@@ -102,8 +105,13 @@ class PredictionService:
         response.metadata["signature_def"].Pack(signatures)
         return bytes(response.SerializeToString())
 
-    def _inferring(self, kind: Any, read: Read) -> Answer:
-        """Make the method for one kind of request, counted and timed."""
+    def _inferring(
+        self, kind: Any, read: Read, takes_long: Callable[[Any], bool] = lambda request: False
+    ) -> Answer:
+        """Make the method for one kind of request, counted and timed.
+
+        `takes_long` tells a request that takes longer to read than its size says.
+        """
 
         async def answer(data: bytes, context: Any) -> bytes:
             arrived = perf_counter()
@@ -114,7 +122,8 @@ class PredictionService:
                 servable = version.hold()
                 try:
                     prepare = partial(read, request, version, servable)
-                    inference, reply = await self._infer(version, prepare, len(data), context)
+                    in_thread = len(data) > INLINE_REQUEST or takes_long(request)
+                    inference, reply = await self._infer(version, prepare, in_thread, context)
                 finally:
                     version.release()
             except Exception as error:
@@ -136,10 +145,10 @@ class PredictionService:
             self._metrics.examples(model, inference.example_count)
 
     async def _infer(
-        self, version: Version, prepare: Callable[[], Inference], size: int, context: Any
+        self, version: Version, prepare: Callable[[], Inference], in_thread: bool, context: Any
     ) -> tuple[Inference, bytes]:
         """Read, run and write where that costs least."""
-        if size > INLINE_REQUEST:
+        if in_thread:
             return await self._in_thread(version, partial(_run, prepare, _timeout_ms(context)))
         inference = prepare()
         if inference.is_quick:

@@ -17,6 +17,9 @@ from .versions import Servable
 
 Tensors = Mapping[str, Array]
 
+# So much of a gzip body is inflated at a time.
+GZIP_SLICE = 4096
+
 
 class Inference(ABC):
     """A request that is read, run and answered.
@@ -138,22 +141,24 @@ KINDS: dict[str, type[Inference]] = {
 
 def inflate(body: bytes) -> bytes:
     """Return what a gzip body holds, but never more than a plain body might."""
-    pieces: list[bytes] = []
-    room = MAX_BODY
-    while body:
-        stream = zlib.decompressobj(wbits=31)
+    inflated = bytearray()
+    stream = zlib.decompressobj(wbits=31)
+    place = 0
+    while place < len(body):
+        # A member leaves a copy of all it was given beyond its end: that must not be the rest.
+        given = body[place : place + GZIP_SLICE]
+        if stream.eof:
+            stream = zlib.decompressobj(wbits=31)
         try:
-            piece = stream.decompress(body, room + 1)
+            inflated += stream.decompress(given, MAX_BODY - len(inflated) + 1)
         except zlib.error as error:
             raise invalid(f"The gzip body can't be inflated: {error}") from None
-        room -= len(piece)
-        if room < 0:
+        if len(inflated) > MAX_BODY:
             raise BodyTooLarge
-        if not stream.eof:
-            raise invalid("The gzip body ends too early")
-        pieces.append(piece)
-        body = stream.unused_data
-    return b"".join(pieces)
+        place += len(given) - len(stream.unused_data)
+    if body and not stream.eof:
+        raise invalid("The gzip body ends too early")
+    return bytes(inflated)
 
 
 class BodyTooLarge(ServingError):

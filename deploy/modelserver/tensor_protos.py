@@ -6,17 +6,23 @@ A message is written straight into the wire format, so that a large tensor is co
 from collections.abc import Sequence
 from functools import lru_cache
 from math import prod
+from threading import Lock
 from typing import Any
 
 import numpy as np
 
-from .errors import invalid
+from .errors import Code, ServingError, invalid
+from .memory import memory_left
 from .tensors import MAX_RANK, Array
 
 Piece = bytes | memoryview
 
 # A tensor that repeats its last value may not grow beyond what could be sent.
 MAX_BYTES = 2**31 - 1
+# One that grows by more than this is made in a thread, and where there is memory for it.
+LARGE = 2**24
+# An empty string takes so much here and in TensorFlow.
+STRING_BYTES = 32
 # From here on a list of numbers is read from the wire format instead of one by one.
 MANY = 256
 # So many numbers at a time are spelled out, to stay in the processor's caches.
@@ -59,6 +65,7 @@ _FOREIGN = {
     32: "int_val",
 }
 _STRING = 7
+_growing = Lock()
 _FLOATS: dict[str, np.dtype[Any]] = {
     "float_val": np.dtype("<f4"),
     "double_val": np.dtype("<f8"),
@@ -91,6 +98,12 @@ def read_tensor(proto: Any) -> Array:
         flags: Array = np.frombuffer(content, np.uint8) != 0
         return flags.reshape(shape)
     return np.frombuffer(content, dtype).reshape(shape)
+
+
+def is_large(proto: Any) -> bool:
+    """Whether a TensorProto may stand for a large array, however small it is itself."""
+    count: int = prod(dim.size for dim in proto.tensor_shape.dim)
+    return count > LARGE // STRING_BYTES
 
 
 def write_tensor(array: Array, *, as_content: bool) -> list[Piece]:
@@ -202,6 +215,8 @@ def _listed_strings(content: bytes, count: int) -> Array:
         while len(lengths) < count:
             length = shift = 0
             while content[place] > 127:
+                if shift == 63:
+                    raise invalid("a length in its tensor_content is too long")
                 length |= (content[place] & 127) << shift
                 place, shift = place + 1, shift + 7
             lengths.append(length | content[place] << shift)
@@ -222,6 +237,21 @@ def _filled(values: Array, count: int, dtype: np.dtype[Any]) -> Array:
     given = len(values)
     if given >= count:
         return values[:count]
+    size = (count - given) * (STRING_BYTES if dtype.kind == "O" else dtype.itemsize)
+    if size <= LARGE:
+        return _grown(values, count, dtype)
+    # One at a time: only what has been written to counts as taken.
+    with _growing:
+        left = memory_left()
+        if left is not None and size > left // 4:
+            raise ServingError(
+                Code.RESOURCE_EXHAUSTED, "not enough memory for a tensor of its shape"
+            )
+        return _grown(values, count, dtype)
+
+
+def _grown(values: Array, count: int, dtype: np.dtype[Any]) -> Array:
+    given = len(values)
     filled = np.empty(count, dtype)
     filled[:given] = values
     if given:

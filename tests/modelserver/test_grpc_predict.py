@@ -99,6 +99,12 @@ def test_a_tensor_with_too_few_values_repeats_its_last_one(
     assert reply.tensors["y"].values == values
 
 
+def test_a_small_message_with_a_large_shape_repeats_its_value(caller: Caller) -> None:
+    given = {"x": {"dtype": "DT_FLOAT", "floatVal": [1.5], "tensorShape": shaped(2**20)}}
+    reply = caller.predict("zoo", signature="echo_float", inputs=given).ok()
+    assert reply.tensors["y"].values == [1.5] * 2**20
+
+
 def test_strings_repeat_their_last_one_and_may_come_as_content(caller: Caller) -> None:
     a, b = (base64.b64encode(item).decode() for item in (b"a", b"b"))
     listed = base64.b64encode(b"\x01\x00\x02" + b"x" + b"yz").decode()

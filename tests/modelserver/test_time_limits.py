@@ -11,6 +11,8 @@ from deploy.modelserver.connection import (
     HEADER_SECONDS,
     IDLE_SECONDS,
     LINGER_SECONDS,
+    MAX_HEADER_BYTES,
+    MAX_WAITING,
     STALL_SECONDS,
     Connection,
     Connections,
@@ -37,6 +39,7 @@ class Wire(asyncio.Transport):
         self.written = b""
         self.ended = ""
         self.unread = 0
+        self.is_reading_now = True
 
     def write(self, data: Any) -> None:
         self.written += data
@@ -46,6 +49,12 @@ class Wire(asyncio.Transport):
 
     def abort(self) -> None:
         self.ended = "aborted"
+
+    def pause_reading(self) -> None:
+        self.is_reading_now = False
+
+    def resume_reading(self) -> None:
+        self.is_reading_now = True
 
     def get_write_buffer_size(self) -> int:
         return self.unread
@@ -115,6 +124,41 @@ async def test_a_body_has_time_in_proportion_to_what_has_arrived(client: Client)
     client.after(2)
 
     assert client.wire.written.startswith(b"HTTP/1.1 408 ")
+
+
+async def test_a_body_that_comes_fast_earns_no_time_to_be_silent_in(client: Client) -> None:
+    client.send(HEAD + b" " * 99_999)
+    assert client.after(BODY_SECONDS - 1).wire.written == b""
+
+    client.after(2)
+
+    assert client.wire.written.startswith(b"HTTP/1.1 408 ")
+
+
+async def test_a_body_that_keeps_the_slowest_rate_is_taken(client: Client) -> None:
+    client.send(HEAD)
+    left = 100_000
+    while left:
+        piece = min(left, 5 * BODY_BYTES_PER_SECOND)
+        client.after(5).send(b" " * piece)
+        left -= piece
+
+    assert client.wire.written == b""
+    assert len(client.waiting) == 1
+
+
+async def test_a_body_is_not_late_because_it_was_not_read(client: Client) -> None:
+    client.send(b"GET / HTTP/1.1\r\n\r\n" * (MAX_WAITING + 1) + HEAD)
+    assert not client.wire.is_reading_now
+    client.after(10 * BODY_SECONDS)
+
+    for _ in range(MAX_WAITING + 1):
+        client.waiting[-1][1](Response(200, b"{}"))
+
+    assert client.wire.is_reading_now
+    assert client.after(BODY_SECONDS - 1).wire.ended == ""
+    client.send(b" " * 100_000)
+    assert len(client.waiting) == MAX_WAITING + 2
 
 
 async def test_a_request_that_the_model_works_on_has_no_limit_here(client: Client) -> None:
@@ -200,5 +244,76 @@ async def test_bodies_that_are_too_much_together_are_refused_until_others_are_do
     third = Client(beside=first)
     third.send(HEAD + b" " * 100_000)
     assert third.wire.written == b""
-    third.connection.connection_lost(None)
+    first.waiting[-1][1](Response(200, b"{}"))
     assert first.connections.body_bytes == 0
+
+
+async def test_a_body_counts_until_its_request_has_ended_even_when_the_client_has_gone() -> None:
+    client = Client(Limits(body_bytes=250_000))
+    client.send((HEAD + b" " * 100_000) * 2 + HEAD + b" " * 50_000)
+    [(_, reply)] = client.waiting
+
+    client.connection.connection_lost(None)
+
+    assert client.connections.body_bytes == 100_000
+    reply(Response(200, b"{}"))
+    assert client.connections.body_bytes == 0
+    assert len(client.waiting) == 1
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "start",
+    [b"1\r\n{\r\n0\r\nX: ", b"0\r\n", b"1;x="],
+    ids=["a trailer", "many trailers", "a chunk extension"],
+)
+async def test_what_follows_a_body_without_end_is_refused(client: Client, start: bytes) -> None:
+    client.send(CHUNKED + start)
+    line = b"Y: 1\r\n" if start == b"0\r\n" else b"a" * 1000
+
+    sent = 0
+    while not client.wire.written and sent <= MAX_HEADER_BYTES:
+        client.send(line)
+        sent += len(line)
+
+    assert client.wire.written.startswith(b"HTTP/1.1 431 ")
+
+
+async def test_many_small_chunks_are_no_headers(client: Client) -> None:
+    client.send(CHUNKED)
+    for _ in range(MAX_HEADER_BYTES // 4):
+        client.send(b"1\r\n")
+        client.send(b"{")
+        client.send(b"\r\n")
+    client.send(b"0\r\nX: 1\r\n\r\n")
+
+    assert client.wire.written == b""
+    assert len(client.waiting[0][0].body) == MAX_HEADER_BYTES // 4
+
+
+async def test_the_end_of_a_body_and_much_behind_it_are_taken(client: Client) -> None:
+    client.send(HEAD)
+    client.send(b" " * 100_000 + HEAD + b" " * 100_000 + HEAD[:-2])
+    client.send(HEAD[-2:] + b" " * 100_000)
+
+    for _ in range(3):
+        client.waiting[-1][1](Response(200, b"{}"))
+
+    assert client.wire.written.count(b"HTTP/1.1 200 ") == 3
+
+
+async def test_nothing_is_read_after_a_refusal_that_must_wait_its_turn(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.send(b"GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\nContent-Length: 99999999999\r\nX: 1\r\nY")
+    monkeypatch.setattr(client.connection, "_parser", None)
+
+    client.send(b"Y" * 1000)
+
+    assert client.wire.written == b""
+    client.waiting[0][1](Response(200, b"{}"))
+    assert client.wire.written.startswith(b"HTTP/1.1 200 ")
+    assert b"HTTP/1.1 413 " in client.wire.written
+    assert client.wire.ended == "half-closed"
