@@ -82,6 +82,7 @@ def set_alias(request: ApiRequest, slug: str, name: str, alias: str) -> Status[M
     except NotFound as error:
         selectors.model_of(team, name)
         raise Invalid.of(FieldError("version", error.message)) from None
+    _readable(version)
     is_new = changes.set_alias(version=version, by=request.auth, name=alias)
     shown = selectors.version_of(team, name, version.version)
     return Status(201 if is_new else 200, shown)
@@ -97,7 +98,13 @@ def remove_alias(request: ApiRequest, slug: str, name: str, alias: str) -> Statu
 @router.get(VERSION, response=VersionDetail, summary="A model version")
 def show_version(request: ApiRequest, slug: str, name: str, version: str) -> ModelVersion:
     """`version` is a number, @ALIAS, or a stage, whose newest version is meant."""
-    return selectors.version_of(team_for(request.auth, slug), name, version)
+    return _readable(selectors.version_of(team_for(request.auth, slug), name, version))
+
+
+def _readable(version: ModelVersion) -> ModelVersion:
+    """Give a version whose files can be listed, or raise here: the answer's schema hides why."""
+    selectors.manifest_of(version)
+    return version
 
 
 @router.patch(
@@ -108,7 +115,7 @@ def show_version(request: ApiRequest, slug: str, name: str, version: str) -> Mod
 )
 def change_version(request: ApiRequest, slug: str, name: str, version: str) -> ModelVersion:
     team = team_for(request.auth, slug, Role.MEMBER)
-    found = selectors.version_of(team, name, version)
+    found = _readable(selectors.version_of(team, name, version))
     changes.change_version(version=found, by=request.auth, change=read_change(_json(request)))
     return selectors.version_of(team, name, found.version)
 

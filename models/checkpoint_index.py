@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 MAGIC = bytes.fromhex("57fb808b247547db")
 FOOTER = 48
+MOST_ENTRIES = 1_000_000
+LONGEST_KEY = 65_536
 PLAIN = 0  # the kind of a block that is not compressed; TensorFlow writes no other
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
@@ -33,9 +35,16 @@ def read_index(content: bytes) -> Index:
     _, at = _handle(footer, 0)
     (offset, size), _ = _handle(footer, at)
     shard_count, least = 1, dict[int, int]()
+    reached = count = 0
     for _, handle in _entries(_block(content, offset, size)):
         (offset, size), _ = _handle(handle, 0)
+        if offset < reached:
+            raise DamagedIndex("Blocks of it overlap.")
+        reached = offset + size
         for key, value in _entries(_block(content, offset, size)):
+            count += 1
+            if count > MOST_ENTRIES:
+                raise DamagedIndex("It lists more than any model has.")
             fields = dict(_fields(value))
             if not key:
                 shard_count = fields.get(1, 1)
@@ -69,6 +78,8 @@ def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
         length, at = _varint(block, at)
         if shared > len(key) or at + added + length > end:
             raise DamagedIndex("An entry lies beyond the end of its block.")
+        if shared + added > LONGEST_KEY:
+            raise DamagedIndex("A name in it is too long.")
         key = key[:shared] + block[at : at + added]
         at += added
         yield key, block[at : at + length]

@@ -11,7 +11,7 @@ from models.models import Conversion, ModelVersion
 from models.selectors import manifest_of
 from runs.blobs import CHUNK, BlobStore, store_for
 from runs.models import Process
-from runs.snapshots import Entry, Manifest, tar_of
+from runs.snapshots import Entry, Manifest, stored_manifest, tar_of
 from workspace.errors import Conflict
 from workspace.streaming import pieces_of
 
@@ -76,8 +76,7 @@ def onnx_file(conversion: Conversion) -> tuple[str, Iterator[bytes]]:
     """Give the digest and the bytes of a converted version. Raises Damaged."""
     version = conversion.version
     store = store_for(version.model.team)
-    manifest = Manifest.from_content(store.path(conversion.manifest_digest).read_bytes())
-    (entry,) = manifest.entries
+    (entry,) = stored_manifest(store, conversion.manifest_digest).entries
     check_blob(version, entry)
     return entry.digest, pieces_of(store.open(entry.digest))
 

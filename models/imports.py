@@ -21,7 +21,7 @@ from models.workshop import bench_for, release_for, run_program
 from runs.blobs import BlobStore, TooManyBytes, store_for
 from runs.files import OUTPUTS, outputs_of
 from runs.models import Run
-from runs.snapshots import Entry, Manifest
+from runs.snapshots import Entry, Manifest, stored_manifest
 from workspace.environments import EnvironmentSpec
 from workspace.errors import FieldError, Invalid, NotFound, TooLarge
 from workspace.models import Team
@@ -129,9 +129,9 @@ def bring(import_: Import, say: Say) -> dict[str, Any]:
     """Convert a file to a SavedModel and register that; give what to note of it."""
     team, registration = import_.team, Registration(**import_.registration)
     release = release_for(registration.framework_version)
-    content = store_for(team).path(import_.manifest_digest).read_bytes()
+    manifest = stored_manifest(store_for(team), import_.manifest_digest)
     with bench_for(import_) as bench:
-        bench.put(team, Manifest.from_content(content))
+        bench.put(team, manifest)
         job = {"filename": import_.filename, "allows_code": import_.allows_code}
         spec = EnvironmentSpec.of(release)
         run_program(import_, team, spec, "keras_to_savedmodel.py", bench, job, say)
@@ -151,9 +151,12 @@ def _problem_with(file: BinaryIO, name: str) -> str:
     start = file.read(len(HDF5_MAGIC))
     if not start:
         return f"{name} is empty."
+    if not name.endswith((".keras", *HDF5_SUFFIXES)):
+        return f"{name} has to end in .keras or .h5, in small letters: rename it to what it is."
     if start == HDF5_MAGIC:
-        return ""
-    if name.lower().endswith(HDF5_SUFFIXES):
+        is_named_so = name.endswith(HDF5_SUFFIXES)
+        return "" if is_named_so else f"{name} is an HDF5 file: rename it so that it ends in .h5."
+    if name.endswith(HDF5_SUFFIXES):
         return f"{name} is named as an HDF5 file, but does not begin as one: it is damaged."
     if not zipfile.is_zipfile(file):
         return f"{name} is damaged or was cut short: a .keras file is a whole zip archive."
@@ -169,5 +172,5 @@ def _stored(store: BlobStore, file: BinaryIO, name: str, field: str) -> Manifest
         message = f"{name} is larger than the {most} bytes that a model may have."
         raise TooLarge(message, errors=[FieldError(field, message)]) from None
     manifest = Manifest.of([Entry(name, digest, size)])
-    store.put_stream(manifest.content)
+    store.put_lasting(manifest.content)
     return manifest

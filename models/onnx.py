@@ -70,7 +70,7 @@ def convert(conversion: Conversion, say: Say) -> dict[str, Any]:
         with file.open("rb") as content:
             digest, size = store.put_stream(content, max_bytes=LARGEST_BYTES)
     manifest = Manifest.of([Entry(FILE, digest, size)])
-    store.put_stream(manifest.content)
+    store.put_lasting(manifest.content)
     return {
         "opset": result["opset"],
         "parity": result["parity"],

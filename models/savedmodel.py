@@ -17,7 +17,7 @@ from workspace.errors import Invalid, TooLarge
 GRAPH_FILE = "saved_model.pb"
 TEXT_GRAPH_FILE = "saved_model.pbtxt"
 LARGEST_GRAPH = 2 * 2**30 - 1  # of protocol buffers
-LARGEST_INDEX = 256 * 2**20
+LARGEST_INDEX = 32 * 2**20
 READ_SECONDS = 90
 INITIALIZER = "__saved_model_init_op"
 SHARD = re.compile(r"variables/variables\.data-\d{5}-of-\d{5}", re.ASCII)
@@ -171,7 +171,7 @@ def _read(path: Path, size: int) -> dict[str, Any]:
     except subprocess.TimeoutExpired:
         raise Invalid(f"{GRAPH_FILE} could not be read within {READ_SECONDS} s.") from None
     if done.returncode == TOO_LARGE or done.returncode < 0:
-        raise TooLarge(f"{GRAPH_FILE} needs too much memory or time to be read.")
+        raise TooLarge(f"{GRAPH_FILE} needs too much memory or time to be read, or tells too much.")
     if done.returncode == DAMAGED:
         raise Invalid(
             f"{GRAPH_FILE} is damaged or no SavedModel: it cannot be read. Export the model again."

@@ -12,6 +12,7 @@ from typing import Any
 
 MEMORY_BYTES = 6 * 2**30
 CPU_SECONDS = 60
+LARGEST_TOLD = 8 * 2**20  # in letters, all of which go into the database
 LOADING = ("saved_model_main_op", "legacy_init_op", "table_initializer")
 VARIABLE_OPS = {"VarHandleOp", "Variable", "VariableV2", "TemporaryVariable", "AutoReloadVariable"}
 DAMAGED, TOO_LARGE = 3, 4
@@ -25,13 +26,15 @@ def main(path: str) -> int:
 
     try:
         with open(path, "rb") as file:
-            found = describe(file.read())
+            told = json.dumps(describe(file.read()))
     except (DecodeError, UnicodeDecodeError, ValueError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return DAMAGED
     except MemoryError:
         return TOO_LARGE
-    json.dump(found, sys.stdout)
+    if len(told) > LARGEST_TOLD:
+        return TOO_LARGE
+    sys.stdout.write(told)
     return 0
 
 

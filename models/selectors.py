@@ -18,7 +18,7 @@ from models.savedmodel import GRAPH_FILE, folders_of, is_keras_file, scan
 from runs.blobs import store_for
 from runs.files import outputs_of
 from runs.models import Run
-from runs.snapshots import Manifest
+from runs.snapshots import DamagedManifest, Manifest, stored_manifest
 from workspace.errors import NotFound
 from workspace.models import Team
 
@@ -122,11 +122,15 @@ def version_named(team: Team, reference: str) -> ModelVersion:
 
 def manifest_of(version: ModelVersion) -> Manifest:
     """Give the files of a version."""
-    path = store_for(version.model.team).path(version.manifest_digest)
     try:
-        return Manifest.from_content(path.read_bytes())
+        return stored_manifest(store_for(version.model.team), version.manifest_digest)
     except FileNotFoundError:
         raise NotFound(f"The files of {version} are gone from the storage.") from None
+    except DamagedManifest:
+        raise DamagedManifest(
+            f"The list of {version}'s files is damaged in the storage. Bring the storage back from"
+            " a backup, or register it again."
+        ) from None
 
 
 def scan_of(version: ModelVersion) -> list[dict[str, Any]]:
@@ -158,7 +162,10 @@ def manifests_kept_for(team: Team) -> list[str]:
 
 def lost_files(version: ModelVersion) -> list[str]:
     """Name the files of a version that the storage has no longer, or not whole."""
-    entries = manifest_of(version).entries
+    try:
+        entries = manifest_of(version).entries
+    except DamagedManifest:
+        return ["The list of files"]
     store = store_for(version.model.team)
     lost = set(store.missing({entry.digest: entry.size for entry in entries}))
     return [entry.path for entry in entries if entry.digest in lost]

@@ -85,7 +85,7 @@ def _register(
     store = store_for(team)
     found = fetch(store)
     # The manifest is stored before the row is written, so a version that exists is whole.
-    store.put_stream(found.manifest.content)
+    store.put_lasting(found.manifest.content)
     with transaction.atomic():
         model, _ = RegisteredModel.objects.get_or_create(team=team, name=registration.name)
         # The update holds the model's row until commit, so no two versions get one number.

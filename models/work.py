@@ -1,6 +1,7 @@
 """Work in an environment: asked for here, done once by a worker, watched while it goes on."""
 
 import logging
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -27,6 +28,7 @@ JOBS: dict[type[Work], str] = {
 JOB_SECONDS = 3 * 3600
 HEARTBEAT_SECONDS = 2.0
 ABANDONED_AFTER = timedelta(seconds=15)
+BENCH = "tmp"  # how the names of folders begin that are gone when work is over
 LOG_SHOWN_BYTES = 64 * 1024
 ABANDONED = "The worker that did this was stopped before it was done. Try again."
 Found = TypeVar("Found", bound=Work)
@@ -41,7 +43,11 @@ class Failed(Exception):
 def folder_of(work: Work) -> Path:
     """Give where work keeps its log, and its files while it goes on."""
     name = f"{type(work).__name__.lower()}-{work.pk}"
-    return Path(settings.TRAINYARD_HOME) / "work" / name
+    return _home() / name
+
+
+def _home() -> Path:
+    return Path(settings.TRAINYARD_HOME) / "work"
 
 
 def log_of(work: Work) -> str:
@@ -75,12 +81,38 @@ def recover_abandoned() -> None:
     now = timezone.now()
     for kind in JOBS:
         works = kind._default_manager
-        works.filter(state=WorkState.RUNNING, heartbeat_at__lt=now - ABANDONED_AFTER).update(
-            state=WorkState.FAILED, error=ABANDONED, ended_at=now
-        )
+        abandoned = works.filter(state=WorkState.RUNNING, heartbeat_at__lt=now - ABANDONED_AFTER)
+        for work in abandoned:
+            left = _benches_in(folder_of(work))
+            if abandoned.filter(pk=work.pk).update(
+                state=WorkState.FAILED, error=ABANDONED, ended_at=now
+            ):
+                _remove(left)
         waiting = works.filter(state=WorkState.WAITING, created_at__lt=now - ABANDONED_AFTER)
         for pk in waiting.values_list("pk", flat=True):
             _enqueue(kind, pk)
+
+
+def clear_benches() -> None:
+    """Remove what dead workers left of work that is over."""
+    left = {place: _benches_in(place) for place in _home().glob("*-*")}
+    goes_on = {
+        folder_of(work)
+        for kind in JOBS
+        for work in kind._default_manager.filter(state=WorkState.RUNNING)
+    }
+    for place, benches in left.items():
+        if place not in goes_on:
+            _remove(benches)
+
+
+def _benches_in(folder: Path) -> list[Path]:
+    return [*folder.glob(f"{BENCH}*")]
+
+
+def _remove(benches: list[Path]) -> None:
+    for bench in benches:
+        shutil.rmtree(bench, ignore_errors=True)
 
 
 def carry_out(kind: type[Found], pk: int, act: Callable[[Found, Say], dict[str, Any]]) -> None:

@@ -14,7 +14,7 @@ from packaging.version import InvalidVersion, Version
 
 from models.files import Checked
 from models.models import Work
-from models.work import Failed, Say, folder_of, step
+from models.work import BENCH, Failed, Say, folder_of, step
 from runs.blobs import CHUNK, store_for
 from runs.snapshots import Manifest
 from workspace import jobs
@@ -52,7 +52,7 @@ def bench_for(work: Work) -> Iterator[Bench]:
     """Give folders for an errand, which are gone afterwards."""
     home = folder_of(work)
     home.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=home) as folder:
+    with tempfile.TemporaryDirectory(prefix=BENCH, dir=home) as folder:
         bench = Bench(Path(folder) / "input", Path(folder) / "output")
         bench.source.mkdir()
         bench.target.mkdir()

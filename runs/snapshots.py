@@ -3,6 +3,7 @@
 import json
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from hashlib import sha256
@@ -13,7 +14,7 @@ from django.contrib.auth.models import User
 from runs.blobs import CHUNK, BlobStore, is_digest, store_for
 from runs.models import Snapshot
 from runs.source_paths import errors_in, shown
-from workspace.errors import FieldError, Invalid, NotFound, TooLarge
+from workspace.errors import Conflict, FieldError, Invalid, NotFound, TooLarge
 from workspace.models import MEBIBYTE, Team
 from workspace.services import audit
 
@@ -76,6 +77,18 @@ class Manifest:
         return cls(tuple(Entry(*file) for file in json.loads(content)["files"]))
 
 
+class DamagedManifest(Conflict):
+    """What is stored as a manifest is not what its digest stands for."""
+
+
+def stored_manifest(store: BlobStore, digest: str) -> Manifest:
+    """Read a manifest, held against its digest. Raises DamagedManifest and FileNotFoundError."""
+    content = store.path(digest).read_bytes()
+    if sha256(content).hexdigest() != digest:
+        raise DamagedManifest(f"The list of files {digest} is damaged in the storage.")
+    return Manifest.from_content(content)
+
+
 def unusable_paths(errors: list[FieldError]) -> Invalid:
     """Say which paths cannot be in a source directory; of very many, the first."""
     first = errors[0]
@@ -94,10 +107,14 @@ def snapshot_of(team: Team, digest: str) -> Snapshot:
 def manifest_of(snapshot: Snapshot) -> Manifest:
     """Give what a snapshot holds."""
     try:
-        content = store_for(snapshot.team).path(snapshot.digest).read_bytes()
+        return stored_manifest(store_for(snapshot.team), snapshot.digest)
     except FileNotFoundError:
         raise NotFound(f"The files of snapshot {snapshot} are gone from the storage.") from None
-    return Manifest.from_content(content)
+    except DamagedManifest:
+        raise DamagedManifest(
+            f"The list of snapshot {snapshot}'s files is damaged in the storage."
+            " Upload the files again."
+        ) from None
 
 
 def create_snapshot(*, team: Team, by: User | None, manifest: Manifest) -> Snapshot:
@@ -124,7 +141,7 @@ def create_snapshot(*, team: Team, by: User | None, manifest: Manifest) -> Snaps
             f"{errors[0].field} {errors[0].message} Nothing was made of this upload.",
             errors=errors[:50],
         )
-    store.put_stream(manifest.content)
+    store.put_lasting(manifest.content)
     if existing is not None:
         return existing
     snapshot, created = Snapshot.objects.get_or_create(
@@ -189,9 +206,8 @@ def known_digests(team: Team) -> set[str]:
         .order_by("-pk")
         .values_list("digest", flat=True)[:KNOWN_SNAPSHOTS]
     ):
-        if store.has([digest]):
-            manifest = Manifest.from_content(store.path(digest).read_bytes())
-            known.update(entry.digest for entry in manifest.entries)
+        with suppress(FileNotFoundError, DamagedManifest):
+            known.update(entry.digest for entry in stored_manifest(store, digest).entries)
     return known
 
 

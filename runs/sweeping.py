@@ -1,5 +1,6 @@
 """Clear away what uploads left that were never finished."""
 
+import logging
 import time
 from collections.abc import Callable, Iterable
 from datetime import timedelta
@@ -7,10 +8,11 @@ from itertools import chain
 
 from runs.blobs import store_for, uploads_folder
 from runs.models import Snapshot
-from runs.snapshots import Manifest
+from runs.snapshots import DamagedManifest, stored_manifest
 from workspace.models import Team
 
 KEPT_FOR = timedelta(days=1)
+log = logging.getLogger(__name__)
 
 
 def sweep_uploads(*, also_kept: Callable[[Team], Iterable[str]]) -> int:
@@ -30,10 +32,18 @@ def sweep_uploads(*, also_kept: Callable[[Team], Iterable[str]]) -> int:
 def _sweep_team(team: Team, also_kept: Iterable[str], before: float) -> int:
     store = store_for(team)
     used: set[str] = set()
+    damaged: list[str] = []
     snapshots = Snapshot.objects.filter(team=team).values_list("digest", flat=True)
     for digest in chain(snapshots.iterator(), also_kept):
         used.add(digest)
-        if store.has([digest]):
-            manifest = Manifest.from_content(store.path(digest).read_bytes())
-            used.update(entry.digest for entry in manifest.entries)
+        try:
+            used.update(entry.digest for entry in stored_manifest(store, digest).entries)
+        except FileNotFoundError:
+            continue
+        except DamagedManifest:
+            damaged.append(digest)
+    if damaged:
+        # What it listed is not known, so all may be in use.
+        log.error("Nothing of %s is swept: %s is damaged in its storage.", team, damaged[0])
+        return 0
     return store.remove_unused(used, unless_newer_than=before)

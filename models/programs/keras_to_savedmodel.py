@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+H5_SUFFIXES = (".h5", ".hdf5")
 LARGEST_CONFIG = 256 * 2**20
 OWN_MODULES = ("keras", "tf_keras", "tensorflow", "builtins")
 CODE = {"Lambda", "__lambda__"}
@@ -36,7 +37,7 @@ def main(source: Path, target: Path) -> None:
 
 
 def _convert(file: Path, folder: Path, allows_code: bool) -> dict[str, Any]:
-    is_h5 = not zipfile.is_zipfile(file)
+    is_h5 = _is_h5(file)
     version, config = _read_h5(file) if is_h5 else _read_keras(file)
     print(f"{file.name} was saved with Keras {version or 'of an unknown version'}.", flush=True)
     if not allows_code:
@@ -57,6 +58,20 @@ def _convert(file: Path, folder: Path, allows_code: bool) -> dict[str, Any]:
     except Exception as error:
         raise Refused(f"It loads, but cannot be exported: {_in_short(error)}") from error
     return {"keras_version": version, "loaded_by": keras.__version__}
+
+
+def _is_h5(file: Path) -> bool:
+    """Tell a kind by the name, as Keras does: a file may be of both kinds at once."""
+    if file.name.endswith(H5_SUFFIXES):
+        return True
+    if not file.name.endswith(".keras"):
+        raise Refused("Its name ends neither in .keras nor in .h5: rename it to what it is.")
+    if not zipfile.is_zipfile(file):
+        raise Refused(
+            "It is named as a .keras file, but is no zip archive: it is damaged, or an .h5 file by"
+            " another name."
+        )
+    return False
 
 
 def _read_keras(file: Path) -> tuple[str, Any]:

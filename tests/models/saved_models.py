@@ -77,7 +77,16 @@ def index_file(*sizes: int) -> bytes:
         for shard, size in enumerate(sizes)
     ]
     data = _block(entries)
-    listing = _block([(b"w", _varint(0) + _varint(len(data)))])
+    return _index_of(data)
+
+
+def index_of_block(entries: list[tuple[bytes, bytes]], *, times: int = 1) -> bytes:
+    """Give the bytes of an index that lists one block of entries, once or more often."""
+    return _index_of(_block(entries), times)
+
+
+def _index_of(data: bytes, times: int = 1) -> bytes:
+    listing = _block([(b"w", _varint(0) + _varint(len(data)))] * times)
     meta = _block([])
     handles = b"".join(
         _varint(number)

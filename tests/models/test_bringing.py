@@ -95,6 +95,17 @@ def test_a_lambda_layer_is_refused_unless_code_is_allowed(
     assert (allowed["state"], allowed["error"]) == ("done", "")
 
 
+def test_a_harmless_archive_behind_a_lambda_layer_does_not_hide_it(
+    client: Client, bob: User, here: None, files: Path, release: str, tmp_path: Path
+) -> None:
+    both = tmp_path / "both.h5"
+    parts = (files / "lambda.h5", files / "digits.keras")
+    both.write_bytes(b"".join(part.read_bytes() for part in parts))
+    refused = bring(client, bob, both, framework_version=release)
+    assert refused["state"] == "failed"
+    assert "It has a Lambda layer (lambda), whose Python code would run" in refused["error"]
+
+
 def test_a_version_becomes_onnx_that_answers_alike(
     client: Client, bob: User, here: None, files: Path, release: str
 ) -> None:

@@ -2,9 +2,11 @@
 
 import hashlib
 import io
+import os
 import tarfile
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,10 +18,11 @@ from pytest_django import Settings
 from deploy.models import Replica
 from models.files import Damaged, tar_for_process
 from models.models import ModelVersion
-from models.selectors import manifest_of
+from models.selectors import lost_files, manifest_of, manifests_kept_for
 from runs.blobs import store_for
 from runs.files import run_folder
 from runs.models import ProcessGroup, Run, RunFile
+from runs.sweeping import sweep_uploads
 from tests.factories import bearer, make_process, make_run
 from tests.models.registry import make_service, make_version
 from tests.models.saved_models import as_tar_gz, as_zip, model_files, put_outputs
@@ -60,6 +63,36 @@ def test_a_lost_file_is_named(client: Client, team: Team, bob: User) -> None:
     answer = client.get(DOWNLOAD, headers=bearer(bob))
     assert answer.status_code == 409
     assert "saved_model.pb of digits:1 is gone from the storage" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("content", [b"", b'{"version":1,"files":[]}'])
+def test_a_damaged_list_of_files_is_told_and_stops_no_sweep(
+    client: Client, team: Team, bob: User, home: Path, content: bytes
+) -> None:
+    version = make_version(team, bob)
+    entries = manifest_of(version).entries
+    store_for(team).path(version.manifest_digest).write_bytes(content)
+    for path in home.rglob("*"):
+        if path.is_file():
+            os.utime(path, (1_000_000_000, 1_000_000_000))
+    sweep_uploads(also_kept=manifests_kept_for)
+    assert all(store_for(team).size(entry.digest) is not None for entry in entries)
+    words = "The list of digits:1's files is damaged in the storage."
+    for address in (DOWNLOAD, f"{MODELS}/digits/versions/1"):
+        answer = client.get(address, headers=bearer(bob))
+        assert answer.status_code == 409
+        assert words in answer.json()["detail"]
+    change = client.patch(
+        f"{MODELS}/digits/versions/1",
+        '{"stage": "production"}',
+        content_type="application/json",
+        headers=bearer(bob),
+    )
+    assert change.status_code == 409
+    assert ModelVersion.objects.get().stage != "production"
+    assert lost_files(version) == ["The list of files"]
+    client.force_login(bob)
+    assert client.get("/t/default/models/digits/versions/1/").status_code == 409
 
 
 def test_no_replica_gets_a_damaged_file(spoiled: tuple[ModelVersion, str]) -> None:

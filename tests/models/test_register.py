@@ -13,6 +13,7 @@ from django.test import AsyncClient, Client
 
 from models.checkpoint_index import MAGIC
 from models.models import ModelVersion
+from models.savedmodel_reader import LARGEST_TOLD
 from runs.models import Run
 from tests.factories import bearer, make_run
 from tests.models.saved_models import (
@@ -182,6 +183,13 @@ BAD_ARCHIVES = {
     "lost asset": (model_files(assets=("vocabulary.txt",)), "assets/vocabulary.txt is missing"),
     "text form": ({"saved_model.pbtxt": b"x"}, "is in text form"),
 }
+
+
+def test_a_graph_that_tells_too_much_is_refused(client: Client, bob: User, run: Run) -> None:
+    put_outputs(run, model_files("outputs/m", version="9" * (LARGEST_TOLD + 1)))
+    answer = register(client, bob, {"run": run.number, "path": "m", "name": "m"})
+    assert answer.status_code == 413
+    assert "tells too much" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("case", BAD_ARCHIVES)

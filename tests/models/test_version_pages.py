@@ -7,8 +7,10 @@ from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
+from models.imports import HDF5_MAGIC
 from models.models import Conversion, Import, ModelVersion, WorkState
-from models.work import folder_of, recover_abandoned
+from models.work import clear_benches, folder_of, recover_abandoned
+from models.workshop import bench_for
 from tests.models.registry import make_service, make_version
 from tests.models.saved_models import as_zip, model_files
 from workspace.models import AuditEntry, Team
@@ -158,6 +160,8 @@ def test_a_keras_file_is_followed_on_a_page_of_its_own(
         ("m.keras", b"PK\3\4 and no more", "is damaged or was cut short"),
         ("m.h5", b"not HDF", "does not begin as one: it is damaged"),
         ("m.h5", b"", "empty"),
+        ("m.keras", HDF5_MAGIC, "is an HDF5 file: rename it so that it ends in .h5"),
+        ("m.KERAS", as_zip({"config.json": b"{}"}).read(), "in small letters"),
     ],
 )
 def test_half_a_keras_file_is_refused_at_once(
@@ -195,11 +199,31 @@ def test_work_whose_worker_died_fails_in_words(client: Client, version: ModelVer
     client.post(f"{PAGE}convert/")
     long_ago = "2026-01-01T00:00:00Z"
     Conversion.objects.update(state=WorkState.RUNNING, heartbeat_at=long_ago)
-    recover_abandoned()
+    with bench_for(Conversion.objects.get()) as bench:
+        (bench.source / "weights").write_bytes(b"w")
+        recover_abandoned()
+        assert not bench.source.parent.exists()
     assert Conversion.objects.get().state == WorkState.FAILED
     assert "was stopped before it was done. Try again." in text_of(client, f"{PAGE}onnx/")
     client.post(f"{PAGE}convert/")
     assert Conversion.objects.get().state == WorkState.WAITING
+
+
+def test_what_dead_workers_left_goes_and_what_is_in_use_stays(
+    client: Client, version: ModelVersion
+) -> None:
+    client.post(f"{PAGE}convert/")
+    work = Conversion.objects.get()
+    with bench_for(work) as bench:
+        log = folder_of(work) / "log"
+        log.write_text("Converting")
+        Conversion.objects.update(state=WorkState.RUNNING)
+        clear_benches()
+        assert bench.source.exists()
+        Conversion.objects.update(state=WorkState.FAILED)
+        clear_benches()
+        assert not bench.source.parent.exists()
+        assert log.exists()
 
 
 def test_viewers_see_no_way_to_change_and_have_none(

@@ -1,5 +1,6 @@
 import hashlib
 import io
+import os
 import tarfile
 
 import pytest
@@ -10,7 +11,7 @@ from runs.blobs import BlobStore, store_for
 from runs.models import Snapshot
 from runs.snapshots import Entry, Manifest, create_snapshot
 from tests.factories import make_team
-from workspace.errors import Invalid, NotFound, TooLarge
+from workspace.errors import Conflict, Invalid, NotFound, TooLarge
 from workspace.models import Team
 
 pytestmark = pytest.mark.django_db
@@ -177,3 +178,30 @@ def test_a_page_shows_text_and_says_what_is_not_text(team: Team):
     assert long_text.startswith(cut.text)
     with pytest.raises(NotFound, match="has no file"):
         snapshots.shown_file(snapshot, "../a.py")
+
+
+def test_a_damaged_list_of_files_is_told_and_mended_when_the_files_come_again(team: Team):
+    snapshot = snapshot_of(team, {"train.py": b"print()"})
+    store_for(team).path(snapshot.digest).write_bytes(b"")
+
+    with pytest.raises(Conflict, match=r"is damaged in the storage\. Upload the files again\."):
+        snapshots.manifest_of(snapshot)
+    assert snapshots.known_digests(team) == set()
+
+    assert snapshot_of(team, {"train.py": b"print()"}) == snapshot
+    assert snapshots.manifest_of(snapshot).entries
+
+
+def test_the_list_of_files_is_on_the_disk_before_its_row_is(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+):
+    flushed: list[str] = []
+
+    def flush(number: int) -> None:
+        assert not Snapshot.objects.exists()
+        flushed.append(os.readlink(f"/proc/self/fd/{number}"))
+
+    monkeypatch.setattr(os, "fsync", flush)
+    snapshot = snapshot_of(team, {"train.py": b"print()"})
+
+    assert flushed[0] == str(store_for(team).path(snapshot.digest))

@@ -6,6 +6,7 @@ import pytest
 from runs import snapshots
 from runs.blobs import store_for, uploads_folder
 from runs.sweeping import sweep_uploads
+from tests.factories import make_team
 from tests.runs.test_snapshots import snapshot_of
 from workspace.models import Team
 
@@ -53,3 +54,15 @@ def test_files_that_others_keep_stay(team: Team, home: Path):
     assert sweep_uploads(also_kept=lambda team: [kept.digest]) == 0
 
     assert files["saved_model.pb"]() == b"graph"
+
+
+def test_nothing_of_a_team_goes_while_a_list_of_its_files_is_damaged(team: Team, home: Path):
+    snapshot = snapshot_of(team, {"train.py": b"print()"})
+    content = snapshots.read(snapshot)["train.py"]
+    store_for(make_team()).put_stream(b"never made into a snapshot")
+    store_for(team).path(snapshot.digest).write_bytes(b"")
+    age(home)
+
+    assert sweep_uploads(also_kept=lambda team: []) == 1
+
+    assert content() == b"print()"

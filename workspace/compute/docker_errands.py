@@ -21,6 +21,7 @@ from workspace.compute.errand import Errand, TooLong
 PLACE = "/trainyard/errand"
 ANSWER_SECONDS = 600  # an engine may take its time over a large model
 LOOK_SECONDS = 1.0
+GRACE_SECONDS = 60
 OUTPUT_LIMIT = {"max-size": "10m", "max-file": "1"}
 NO_MEMORY = b"The system killed it for want of memory.\n"
 
@@ -54,7 +55,11 @@ def run_on_engine(
 def _settings(access: TargetAccess, errand: Errand, name: str) -> dict[str, Any]:
     program = f"{PLACE}/{errand.program.name}"
     return {
-        "command": [containers.PYTHON, "-I", program, f"{PLACE}/input", f"{PLACE}/output"],
+        # It ends itself where the worker that follows it died.
+        "command": [
+            *("timeout", "-s", "KILL", str(errand.seconds + GRACE_SECONDS)),
+            *(containers.PYTHON, "-I", program, f"{PLACE}/input", f"{PLACE}/output"),
+        ],
         "entrypoint": [],
         "name": name,
         "labels": containers.labels_of(access, "errand", errand.label),

@@ -12,7 +12,7 @@ from django.db import DatabaseError, close_old_connections
 from deploy.reconciler import ServiceReconciler
 from deploy.traffic import drop_old_traffic
 from models.selectors import manifests_kept_for
-from models.work import recover_abandoned
+from models.work import clear_benches, recover_abandoned
 from runs.reconciler import RunReconciler
 from runs.sweeping import sweep_uploads
 from workspace import bell, leases
@@ -63,6 +63,7 @@ class Command(BaseCommand):
                         if started - swept_at > SWEEP_EVERY_SECONDS:
                             swept_at = started
                             sweep_uploads(also_kept=manifests_kept_for)
+                            clear_benches()
                             enqueue_prune()
                             drop_old_traffic()
                 except DatabaseError as error:
