@@ -167,14 +167,13 @@ def test_a_request_on_a_kept_connection_that_ends_replicas_does_not_end_them_all
     def answer_or_end(connection: socket.socket, request: bytes) -> bool:
         if b"deadly" not in request:
             return answered(connection, request)
-        here = connection.getsockname()
-        for fake in there.fakes:
-            if fake.listener.getsockname() == here:
-                fake.listener.shutdown(socket.SHUT_RDWR)
-                fake.listener.close()
+        listener = listeners[connection.getsockname()]
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
         return False
 
     there = front(*[answer_or_end] * 4)
+    listeners = {fake.listener.getsockname(): fake.listener for fake in there.fakes}
     while not all(fake.requests for fake in there.fakes):
         assert there.ask() == (200, {})
     assert there.ask(b'{"instances": ["deadly"]}')[0] == 503
