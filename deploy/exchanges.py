@@ -99,7 +99,7 @@ async def begin(upstream: Upstream, request: Request) -> Connection:
 
 
 async def _exchange(upstream: Upstream, connection: Connection, content: bytes) -> Connection:
-    upstream.waiting[connection] = time.monotonic()
+    upstream.waiting[connection.close] = time.monotonic()
     try:
         connection.send(content)
         await connection.head()
@@ -107,7 +107,7 @@ async def _exchange(upstream: Upstream, connection: Connection, content: bytes) 
         connection.close()
         raise
     finally:
-        del upstream.waiting[connection]
+        del upstream.waiting[connection.close]
     return connection
 
 

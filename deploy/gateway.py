@@ -56,9 +56,13 @@ class Gateway:
         self.in_flight: dict[int, int] = {}
         self.refused: dict[int, int] = {}
 
-    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def open(self) -> None:
+        """Start what goes on beside the requests."""
         self.books.open()
         self.hangs.open()
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.open()
         method: str = scope["method"]
         name, target = _asked_for(scope.get("raw_path") or scope["path"].encode())
         if method not in METHODS or (not target and method != "POST"):

@@ -5,6 +5,7 @@ by who listens, as importing grpc takes its time.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from deploy.gateway import MOST_DEATHS, Gateway, NoAnswer, gateway
 from deploy.request_log import Kept
 from deploy.routes import Name, Served
 from deploy.traffic import Label
-from deploy.upstream import Upstream
+from deploy.upstream import Died, Upstream
 
 Metadata = Sequence[tuple[str, str | bytes]]
 Behaviour = Callable[[AsyncIterator[bytes], Any], Awaitable[bytes]]
@@ -107,7 +108,7 @@ def _passing(method: str) -> Behaviour:
 async def _answer(
     ours: Gateway, method: str, requests: AsyncIterator[bytes], context: Any
 ) -> bytes:
-    ours.books.open()
+    ours.open()
     metadata: Metadata = context.invocation_metadata() or ()
     headers = [(name.encode(), _bytes(value)) for name, value in metadata]
     # A cookie is a page's, and pages do not speak gRPC.
@@ -199,27 +200,39 @@ async def _try_replicas(
             if error.code() != grpc.StatusCode.UNAVAILABLE:
                 raise
             upstream.leave_out()
-            if NO_CONNECTION in (error.details() or ""):
-                continue
-            # A call that ends the replica it comes to must not end them all.
+            deaths += NO_CONNECTION not in (error.details() or "")
+        except Died:
             deaths += 1
-            if deaths >= MOST_DEATHS:
-                break
         finally:
             upstream.in_flight -= 1
             upstream.note_use()
+        # A call that ends the replica it comes to must not end them all.
+        if deaths >= MOST_DEATHS:
+            break
     raise NoAnswer(deaths)
 
 
 async def _ask(upstream: Upstream, method: str, request: bytes, context: Any) -> bytes:
-    """Call a replica with the time that the client leaves, and hand back what it says beside."""
+    """Call a replica with the time that the client leaves, and hand back what it says beside.
+
+    Raises Died where the replica hung and was given up.
+    """
     remaining = context.time_remaining()
     call = upstream.grpc_channel().unary_unary(method)(
         request,
         timeout=ANSWER_SECONDS if remaining is None else min(remaining, ANSWER_SECONDS),
         metadata=_passed_on(context.invocation_metadata()),
     )
-    answer: bytes = await call
+    upstream.waiting[call.cancel] = time.monotonic()
+    try:
+        answer: bytes = await call
+    except asyncio.CancelledError:
+        asking = asyncio.current_task()
+        if asking is not None and asking.cancelling():
+            raise
+        raise Died from None
+    finally:
+        del upstream.waiting[call.cancel]
     initial = _passed_on(await call.initial_metadata())
     if initial:
         await context.send_initial_metadata(initial)

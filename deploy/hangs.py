@@ -1,6 +1,6 @@
 """Requests that wait for a replica which hangs: given up once its health check says so.
 
-They are then tried elsewhere, as when a replica dies.
+Over REST and over gRPC they are then tried elsewhere, as when a replica dies.
 """
 
 import asyncio

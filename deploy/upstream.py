@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -176,7 +176,8 @@ class Upstream:
         self.score_target = f"/v1/models/{quote(address.model, safe='')}:predict".encode()
         self.host_line = f" HTTP/1.1\r\nhost: {address.host}:{address.port}\r\n".encode()
         self.in_flight = 0
-        self.waiting: dict[Connection, float] = {}
+        # What ends the waiting for an answer, and since when it is waited for.
+        self.waiting: dict[Callable[[], object], float] = {}
         self.left_out_until = 0.0
         self.used_at = time.monotonic()
         self._idle: deque[Connection] = deque()
@@ -233,10 +234,10 @@ class Upstream:
         return self.left_out_until > time.monotonic()
 
     def give_up(self) -> None:
-        """Have every request that waits for the head of an answer be tried elsewhere."""
+        """Have every request that waits for an answer to begin be tried elsewhere."""
         self.leave_out()
-        for connection in list(self.waiting):
-            connection.close()
+        for end in list(self.waiting):
+            end()
 
     def close(self) -> None:
         while self._idle:

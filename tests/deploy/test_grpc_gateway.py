@@ -93,7 +93,7 @@ def front(
                 Replica.objects.create(
                     revision=made.service.revisions.get(),
                     number=number,
-                    address="127.0.0.1:1",
+                    address=f"127.0.0.1:{1 + number}",
                     grpc_address="" if place == "none" else place,
                     state=ReplicaState.READY,
                 )
@@ -209,6 +209,25 @@ def test_a_call_that_ends_replicas_does_not_end_them_all(front: MakeGrpcFront) -
         assert error.code() == grpc.StatusCode.UNAVAILABLE
         assert "No replica" in error.details()
         assert sum(len(received) for _, received in dying) == 2
+
+
+def test_calls_that_wait_for_a_replica_that_hangs_go_elsewhere(front: MakeGrpcFront) -> None:
+    over = threading.Event()
+
+    def hang(request: bytes, context: Any) -> bytes:
+        over.wait(60)
+        return b"too late"
+
+    there = front(hang, echo)
+    try:
+        bearer = (("authorization", f"Bearer {there.key}"),)
+        predict = there.channel.unary_unary(PREDICT)
+        calls = [predict.future(b"ask", metadata=bearer, timeout=30) for _ in range(8)]
+        wait_for(lambda: there.fakes[0].calls, "a call at the replica that hangs")
+        Replica.objects.filter(number=0).update(state=ReplicaState.UNHEALTHY)
+        assert [call.result() for call in calls] == [b"echo ask"] * 8
+    finally:
+        over.set()
 
 
 def test_replicas_without_grpc_are_said_to_have_none(front: MakeGrpcFront) -> None:
