@@ -11,7 +11,7 @@ from models.models import Conversion, ModelVersion
 from models.selectors import manifest_of
 from runs.blobs import CHUNK, BlobStore, store_for
 from runs.models import Process
-from runs.snapshots import Entry, Manifest, stored_manifest, tar_of
+from runs.snapshots import DamagedManifest, Entry, Manifest, stored_manifest, tar_of
 from workspace.errors import Conflict
 from workspace.streaming import pieces_of
 
@@ -76,7 +76,13 @@ def onnx_file(conversion: Conversion) -> tuple[str, Iterator[bytes]]:
     """Give the digest and the bytes of a converted version. Raises Damaged."""
     version = conversion.version
     store = store_for(version.model.team)
-    (entry,) = stored_manifest(store, conversion.manifest_digest).entries
+    try:
+        (entry,) = stored_manifest(store, conversion.manifest_digest).entries
+    except (FileNotFoundError, DamagedManifest):
+        raise Damaged(
+            f"The ONNX file of {version} is gone from the storage, or damaged in it. Convert the"
+            " version again."
+        ) from None
     check_blob(version, entry)
     return entry.digest, pieces_of(store.open(entry.digest))
 

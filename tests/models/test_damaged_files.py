@@ -17,7 +17,7 @@ from pytest_django import Settings
 
 from deploy.models import Replica
 from models.files import Damaged, tar_for_process
-from models.models import ModelVersion
+from models.models import Conversion, ModelVersion, WorkState
 from models.selectors import lost_files, manifest_of, manifests_kept_for
 from runs.blobs import store_for
 from runs.files import run_folder
@@ -93,6 +93,24 @@ def test_a_damaged_list_of_files_is_told_and_stops_no_sweep(
     assert lost_files(version) == ["The list of files"]
     client.force_login(bob)
     assert client.get("/t/default/models/digits/versions/1/").status_code == 409
+
+
+@pytest.mark.parametrize("content", [None, b"{}"])
+def test_a_conversion_whose_list_of_files_is_gone_or_damaged_can_be_made_again(
+    client: Client, team: Team, bob: User, content: bytes | None
+) -> None:
+    version = make_version(team, bob)
+    digest = "0" * 64
+    Conversion.objects.create(version=version, state=WorkState.DONE, manifest_digest=digest)
+    if content is not None:
+        place = store_for(team).path(digest)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+    onnx = f"{MODELS}/digits/versions/1/onnx"
+    answer = client.get(f"{onnx}/download", headers=bearer(bob))
+    assert answer.status_code == 409
+    assert "The ONNX file of digits:1 is gone from the storage, or damaged" in answer.text
+    assert client.post(onnx, headers=bearer(bob)).json()["state"] == "waiting"
 
 
 def test_no_replica_gets_a_damaged_file(spoiled: tuple[ModelVersion, str]) -> None:
