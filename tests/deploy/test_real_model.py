@@ -3,15 +3,18 @@
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
 
 from deploy.configuration import Resources
-from deploy.models import KeySlot, ServiceState
-from deploy.selectors import serving_uri
+from deploy.models import KeySlot, Service, ServiceState
+from deploy.programs import Place, programs_for
+from deploy.selectors import current_revision, scoring_uri, serving_uri
 from deploy.services import deploy
+from deploy.tensors import default_signature
 from models.registration import Registration
 from models.services import register_from_archive
 from tests.deploy.conftest import Stage
@@ -75,20 +78,39 @@ def test_a_registered_model_is_deployed_and_scores_by_rest_and_grpc(
     asked = call("POST", f"{base}:classify", b'{"examples": [{"x": [1.0, 2.0]}]}', key=key)
     assert (asked[0], list(asked[1])) == (400, ["error"])
     _score_by_grpc(tensorflow_python, key)
+    _run_the_programs_shown(service, tensorflow_python, key)
+
+
+def _said_by(*command: str | Path) -> str:
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def _run_the_programs_shown(service: Service, python: Path, key: str) -> None:
+    """Run what the service's page shows as it stands there, with the key put in."""
+    signature = default_signature(current_revision(service).model_version)
+    with grpc_gateway() as address:
+        place = Place(scoring_uri(service), "zoo", address)
+        shown = {
+            program.name: program.text.replace("YOUR_KEY", key)
+            for program in programs_for(place, signature)
+        }
+        assert json.loads(_said_by("sh", "-c", shown["curl"])) == {"predictions": [[0.0, 0.0]]}
+        assert _said_by(sys.executable, "-c", shown["python"]) == "{'predictions': [[0.0, 0.0]]}\n"
+        assert _said_by(python, "-c", shown["grpc"]) == "y [[0. 0.]]\n"
 
 
 def _score_by_grpc(python: Path, key: str) -> None:
     """Have a client of TensorFlow Serving call, which knows of us the address and a key."""
     with grpc_gateway() as address:
-        done = subprocess.run(
-            [python, CLIENT, address, key, "zoo"],
-            capture_output=True,
-            text=True,
-            check=False,
-            env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"},
-        )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+        found = json.loads(_said_by(python, CLIENT, address, key, "zoo"))
     assert found["y"] == [[2.0, 4.0], [6.0, 8.0]]
     assert found["sum"] == 2_000_000.0
     assert found["version"] == 1

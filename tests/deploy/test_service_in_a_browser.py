@@ -21,8 +21,8 @@ from playwright.sync_api import Page, expect
 from tensorboard.compat.proto import types_pb2
 
 from deploy.latencies import no_counts
-from deploy.models import Replica, ReplicaState, Service, ServiceState, Traffic
-from deploy.services import deploy
+from deploy.models import KeySlot, Replica, ReplicaState, Service, ServiceState, Traffic
+from deploy.services import deploy, regenerate_key
 from models.registration import Registration
 from models.services import register_from_archive
 from tests.browser import chromium, tab
@@ -244,6 +244,22 @@ def test_json_may_be_written_instead(opened: Opened, tab: Page) -> None:
     request.fill('{"instances": [[7, 8, 9]]}')
     score(tab)
     assert instances(fake) == [[7, 8, 9]]
+
+
+def test_the_javascript_shown_scores(opened: Opened, tab: Page) -> None:
+    fake = opened({"x": (types_pb2.DT_FLOAT, [-1, 3])})
+    keys: list[str] = []
+    tab.get_by_role("button", name="JavaScript").click()
+    program = tab.locator("#example-javascript").inner_text()
+    apart(
+        lambda: keys.append(
+            regenerate_key(service=Service.objects.get(), by=None, slot=KeySlot.PRIMARY)
+        )
+    )
+    with tab.expect_console_message() as said:
+        tab.evaluate(f"async () => {{ {program.replace('YOUR_KEY', keys[0])} }}")
+    assert said.value.args[0].json_value() == CHANCES
+    assert instances(fake) == [[0, 0, 0]]
 
 
 def test_charts_are_drawn_for_each_revision(opened: Opened, tab: Page) -> None:
