@@ -20,20 +20,27 @@ class ClientGone(Exception):
 
 
 class Bodies:
-    """Bodies that are on their way in. One that comes slowly takes the room of its bytes alone."""
+    """Bodies on their way in, or in hand. One that comes slowly takes room as it comes."""
 
     def __init__(self) -> None:
         self._held = 0
 
     async def read(self, receive: Receive) -> bytes:
-        """Give a whole body; raises GatewayError for one too large, or too many at once."""
+        """Give a whole body, to be let go of later.
+
+        Raises GatewayError for one too large, or too many at once.
+        """
         limit: int = settings.TRAINYARD_SCORE_MAX_BYTES
         message = await receive()
         piece: bytes = message.get("body", b"")
         is_whole = message["type"] == "http.request" and not message.get("more_body")
         if is_whole and len(piece) <= min(limit, MOST_HELD_BYTES - self._held):
+            self._held += len(piece)
             return piece
         return await self._read_on(message, receive, limit)
+
+    def let_go(self, body: bytes) -> None:
+        self._held -= len(body)
 
     async def _read_on(self, message: dict[str, Any], receive: Receive, limit: int) -> bytes:
         pieces: list[bytes] = []
@@ -60,8 +67,9 @@ class Bodies:
                 pieces.append(piece)
                 if has_more:
                     message = await receive()
-        finally:
+        except BaseException:
             self._held -= size
+            raise
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 

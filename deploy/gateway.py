@@ -148,17 +148,23 @@ class Gateway:
         task = self.deadlines.begin(ANSWER_SECONDS)
         try:
             request.body = await self.bodies.read(receive)
-            self.take_place(entry)
             try:
-                await self._pass_on(entry, request, send)
+                await self._in_its_place(entry, request, send)
             finally:
-                self.give_place(entry)
+                self.bodies.let_go(request.body)
         except asyncio.CancelledError:
             if not self.deadlines.has_expired(task):
                 raise
             raise _too_late(request) from None
         finally:
             self.deadlines.end(task)
+
+    async def _in_its_place(self, entry: Entry, request: Request, send: Send) -> None:
+        self.take_place(entry)
+        try:
+            await self._pass_on(entry, request, send)
+        finally:
+            self.give_place(entry)
 
     async def choose(self, entry: Entry, headers: Headers) -> Served:
         """Give the revision that answers a request, waking a service that sleeps."""

@@ -20,6 +20,7 @@ from tests.deploy.conftest import RegisterModel
 from tests.deploy.front import SCORE, SERVE, Front, MakeFront, closed_port
 from tests.deploy.replicas import answers, sends, waits
 from tests.factories import make_team, make_token
+from tests.waiting import wait_for
 from workspace.models import ApiToken, ComputeTarget, Membership, Scope, Team
 from workspace.services import revoke_token
 
@@ -291,7 +292,24 @@ def test_bodies_together_may_not_fill_the_memory(
     there = front(answers(b"{}"))
     answer = there.call(b"x" * 100_001)
     assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
-    assert there.ask(b"x" * 99_000)[0] == 200
+    assert [there.ask(b"x" * 99_000)[0] for _ in range(3)] == [200] * 3
+
+
+def test_bodies_of_requests_under_way_count_until_they_are_answered(
+    front: MakeFront, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deploy.bodies.MOST_HELD_BYTES", 100_000)
+    done = threading.Event()
+    there = front(waits(done, answers(b"{}")))
+    for size in (60_000, 99_000):
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(there.ask, b"x" * size)
+            wait_for(lambda: there.fakes[0].requests, "the first request at its replica")
+            assert there.ask(b"x" * 60_000)[0] == 503
+            done.set()
+            assert first.result()[0] == 200
+        done.clear()
+        there.fakes[0].requests.clear()
 
 
 @pytest.mark.parametrize(
