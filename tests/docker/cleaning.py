@@ -1,17 +1,24 @@
-"""Take from an engine what one installation of a test left there."""
+"""Take from an engine what installations of tests left there."""
 
 from typing import Any
 
-from tests.docker.engine import Engine
-from workspace.compute.access import TargetAccess
-from workspace.compute.docker_images import EngineImages
+from docker import DockerClient
+from docker.errors import ImageNotFound
 
 
-def clear(engine: Engine, client: Any, installation: str) -> None:
-    """Remove the containers and images of an installation, and its cache."""
-    ours = {"label": f"trainyard.installation={installation}"}
-    for container in client.containers.list(all=True, filters=ours):
-        container.remove(force=True)
-    images = EngineImages(TargetAccess(home="", installation=installation, address=engine.address))
-    images.clear()
-    images.close()
+def clear(client: DockerClient, installation: str = "") -> None:
+    """Remove containers, networks, volumes and images of an installation, or of all of them."""
+    ours: dict[str, Any] = {"label": f"trainyard.installation={installation}".rstrip("=")}
+    for container in client.containers.list(True, filters=ours, ignore_removed=True):
+        container.remove(force=True, v=True)
+    for network in client.networks.list(filters=ours):
+        network.remove()
+    for volume in client.volumes.list(filters=ours):
+        volume.remove(force=True)
+    # The newest first: one that others were built upon can't go before them.
+    images = client.images.list(filters=ours)
+    for image in sorted(images, key=lambda image: image.attrs["Created"], reverse=True):
+        try:
+            client.images.remove(str(image.id), force=True)
+        except ImageNotFound:
+            continue  # it went with another

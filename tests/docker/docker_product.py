@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from docker.errors import APIError
 
+from tests.docker.cleaning import clear
 from tests.docker.engine import Engine
 from tests.product.product import Product, free_port
 from tests.product.sources import Source
@@ -61,20 +61,8 @@ class DockerProduct(Product):
 
     def end(self) -> None:
         super().end()
-        ours: dict[str, Any] = {"label": f"trainyard.installation={self.installation}"}
         with self.engine.client() as client:
-            for container in client.containers.list(True, filters=ours):
-                container.remove(force=True, v=True)
-            for network in client.networks.list(filters=ours):
-                network.remove()
-            for volume in client.volumes.list(filters=ours):
-                volume.remove(force=True)
-            for image in client.images.list(filters=ours):
-                try:
-                    client.images.remove(image.id or "", force=True)
-                except APIError as error:
-                    if error.status_code not in (404, 409):  # gone, or below another
-                        raise
+            clear(client, self.installation)
 
 
 @pytest.fixture(scope="session")

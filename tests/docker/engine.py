@@ -1,7 +1,8 @@
 """A real Docker Engine for tests, and a base image for it that comes from no registry.
 
 One engine serves all test sessions of this machine at a time: the first starts it, the last to end
-stops it. Its images stay in the cache. TRAINYARD_TEST_ENGINE=unix:///path names another to use.
+stops it. Named images stay in the cache; what installations of tests made there goes at the next
+start. TRAINYARD_TEST_ENGINE=unix:///path names another to use.
 """
 
 import fcntl
@@ -21,6 +22,7 @@ import pytest
 from docker import DockerClient
 from docker.errors import ImageNotFound
 
+from tests.docker.cleaning import clear
 from tests.waiting import wait_for
 
 CACHE = Path.home() / ".cache" / "trainyard-tests"
@@ -101,6 +103,9 @@ def running_engine() -> Iterator[Engine]:
                     f"--default-address-pool=base={POOL},size=24",
                 )
                 wait_for(shared.answers, f"an answer of dockerd ({folder}/log)", START_SECONDS)
+                with shared.client() as client:
+                    clear(client)
+                    client.images.prune()
         try:
             yield shared
         finally:

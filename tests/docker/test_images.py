@@ -46,9 +46,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def layers_kept_by_all(engine: Engine) -> Iterator[Any]:
     with engine.client() as client:
-        clear(engine, client, INSTALLATION)
+        clear(client, INSTALLATION)
         yield client
-        clear(engine, client, INSTALLATION)
+        clear(client, INSTALLATION)
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def target(
     yield target
     backend_for(target).close()  # type: ignore[attr-defined]
     with engine.client() as client:
-        clear(engine, client, access_to(target).installation)
+        clear(client, access_to(target).installation)
 
 
 def built(target: ComputeTarget, *packages: str, days_ago: int = 0) -> Environment:

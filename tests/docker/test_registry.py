@@ -67,9 +67,9 @@ def answers(address: str) -> bool:
 @pytest.fixture
 def client(engine: Engine) -> Iterator[Any]:
     with engine.client() as client:
-        clear(engine, client, INSTALLATION)
+        clear(client, INSTALLATION)
         yield client
-        clear(engine, client, INSTALLATION)
+        clear(client, INSTALLATION)
 
 
 def images_with(engine: Engine, registry: str, login: ImageLogin) -> EngineImages:

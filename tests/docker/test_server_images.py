@@ -27,9 +27,9 @@ chmod 755 /usr/bin/{MODEL_SERVER}
 @pytest.fixture(scope="module")
 def client(engine: Engine) -> Iterator[Any]:
     with engine.client() as client:
-        clear(engine, client, INSTALLATION)
+        clear(client, INSTALLATION)
         yield client
-        clear(engine, client, INSTALLATION)
+        clear(client, INSTALLATION)
 
 
 def build(engine: Engine, image: str) -> BuiltEnvironment:
