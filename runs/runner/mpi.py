@@ -31,7 +31,14 @@ CONNECT_SECONDS = 2.0
 SIOCGIFADDR, SIOCGIFNETMASK = 0x8915, 0x891B
 TAIL_BYTES = 64 * 1024
 # What a rank says of its end, and what mpirun says where the rank could not.
-ENDED = re.compile(rb"^\[(rank \d+)\] \[trainyard\] ((?:ended|was killed|cannot) [^\n,]*)$", re.M)
+NOTE = rb"\[trainyard\] ((?:ended|was killed|cannot) [^\n,]*)$"
+NOTED = re.compile(rb"^" + NOTE, re.M)
+ENDED = re.compile(rb"^\[(rank \d+)\] " + NOTE, re.M)
+ABORTED = re.compile(
+    rb"^MPI_ABORT was invoked on rank (\d+) in communicator MPI_COMM_WORLD$.{0,200}?"
+    rb"error ?code:? +(-?\d+)",
+    re.M | re.S | re.I,
+)
 EXITED = re.compile(rb"Process name: \[[^\n]*,(\d+)\]\s+Exit code: +(\d+)")
 SIGNALLED = re.compile(rb"process (rank \d+) with PID \d+ on node \S+ exited on signal (\d+)")
 LOST = re.compile(rb"lost communication with .{0,400}?Remote daemon: +\S+ on node (\S+)", re.S)
@@ -103,13 +110,18 @@ def _others_below_the_runner(daemon: int) -> bool:
     return not left <= {os.getpid(), daemon}
 
 
-def reason_in(spool: str) -> str:
-    """Name the rank at fault in the words that mpirun left at the end of a log, if it did."""
-    with open(spool, "rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
-        tail = file.read()
+def reason_in(folder: Folder) -> str:
+    """Name the rank at fault in the words that it and mpirun left, if they did.
+
+    mpirun 4 may lose its own words on MPI_Abort (Open MPI's issue 8356), and the rank's last ones.
+    """
+    tail = _tail(folder.spool)
+    if found := ABORTED.search(tail):
+        return f"rank {int(found[1])} ended with exit code {int(found[2]) & 0xFF}"
     if found := ENDED.search(tail):
         return f"{_text(found[1])} {_text(found[2])}"
+    if said := _first_own_words(folder):
+        return said
     if found := SIGNALLED.search(tail):
         number = int(found[2])
         return f"{_text(found[1])} was killed by signal {number} ({signal_name(number)})"
@@ -118,6 +130,23 @@ def reason_in(spool: str) -> str:
     if found := LOST.search(tail):
         return f"lost its connection to node {_text(found[1])}"
     return ""
+
+
+def _first_own_words(folder: Folder) -> str:
+    """Give how the first rank on this node ended that was not told to, where its log says it."""
+    if not os.path.isdir(folder.ranks):
+        return ""
+    logs = sorted(os.scandir(folder.ranks), key=lambda log: log.stat().st_mtime_ns)
+    for log in logs:
+        if found := NOTED.search(_tail(log.path)):
+            return f"rank {log.name.partition('.')[0]} {_text(found[1])}"
+    return ""
+
+
+def _tail(path: str) -> bytes:
+    with open(path, "rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+        return file.read()
 
 
 def _own_command(folder: Folder, option: str) -> list[str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import signal
 import struct
 import sys
 import termios
+import time
 
 from runs.runner import program
 from runs.runner.ending import signal_name
@@ -21,6 +23,9 @@ READ_BYTES = 65536
 PIECE_BYTES = 4096
 LONGEST_LINE = 256 * 1024
 TOLD = ", told to end"
+# mpirun ends all ranks as soon as one calls MPI_Abort, and tells that one too while it is leaving.
+# It sends SIGTERM only then, and SIGKILL a second later.
+LEAVING_SECONDS = 0.3
 MPI_VARIABLES = ("OMPI_", "PMIX_", "PRTE_", "ORTE_", "OPAL_", "PMI_", "HFI_")
 
 
@@ -69,17 +74,19 @@ def _see_through(child: int, echo: Echo) -> tuple[int, bool]:
 
     Gives its wait status, and whether it was told to end before.
     """
-    pause, was_told = SHORTEST_PAUSE, False
+    pause, was_told, tell_at = SHORTEST_PAUSE, False, math.inf
     while True:
+        pause = SHORTEST_PAUSE if echo.step() else min(pause * PAUSE_GROWTH, LONGEST_PAUSE)
+        got = signal.sigtimedwait(HANDLED, pause)
         ended = program.reap()
         if child in ended:
             program.kill_all()
             return ended[child], was_told
-        pause = SHORTEST_PAUSE if echo.step() else min(pause * PAUSE_GROWTH, LONGEST_PAUSE)
-        got = signal.sigtimedwait(HANDLED, pause)
         if got and got.si_signo != signal.SIGCHLD:
-            if not was_told:
-                program.signal_group(child, signal.SIGTERM)
+            leaving = LEAVING_SECONDS if got.si_signo == signal.SIGTERM else 0
+            tell_at = min(tell_at, time.monotonic() + leaving)
+        if not was_told and time.monotonic() >= tell_at:
+            program.signal_group(child, signal.SIGTERM)
             was_told = True
 
 

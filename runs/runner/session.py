@@ -231,7 +231,7 @@ class Session:
             return forced or Ending(KILLED, "was killed")
         ending = ending_of(ended[child], self.folder.spool, kernel_killed=kernel_killed)
         if ending.exit_code and self._spec.get("mpi"):
-            ending.reason = mpi.reason_in(self.folder.spool) or ending.reason
+            ending.reason = mpi.reason_in(self.folder) or ending.reason
         return ending
 
     def _grace_seconds(self) -> float:

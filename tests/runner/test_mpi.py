@@ -1,13 +1,17 @@
 """What a launcher and the ranks of an MPI run do by themselves, without Open MPI."""
 
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-from runs.runner.mpi import reason_in
+from runs.runner.folder import Folder, write_json
+from runs.runner.mpi import RANK, reason_in
 from runs.runner.rank import Echo
+from workspace.compute.local_runners import RUNNER
 
 FIRST_TO_FAIL = """\
 mpirun detected that one or more processes exited with non-zero status, thus causing
@@ -23,6 +27,22 @@ thus causing the job to be terminated. The first process to do so was:
    Process name: [prterun-vm-15925@1,1]
    Exit code:    7
 """
+ABORTED = """\
+--------------------------------------------------------------------------
+MPI_ABORT was invoked on rank 1 in communicator MPI_COMM_WORLD
+with errorcode 9.
+
+NOTE: invoking MPI_ABORT causes Open MPI to kill all MPI processes.
+"""
+ABORTED_IN_5 = """\
+--------------------------------------------------------------------------
+MPI_ABORT was invoked on rank 1 in communicator MPI_COMM_WORLD
+  Proc: [[25263,1],1]
+  Errorcode: -1
+
+NOTE: invoking MPI_ABORT causes Open MPI to kill all MPI processes.
+"""
+ABORTED_AMONG_SOME = ABORTED.replace("MPI_COMM_WORLD", "MPI COMMUNICATOR 3 SPLIT FROM 0")
 SIGNALLED = """\
 mpirun noticed that process rank 2 with PID 0 on node vm exited on signal 9 (Killed).
 """
@@ -51,6 +71,15 @@ This is usually due to either a failure of the TCP network
         ),
         (FIRST_TO_FAIL, "rank 1 ended with exit code 7"),
         (FIRST_TO_FAIL_IN_5, "rank 1 ended with exit code 7"),
+        (
+            "[rank 1] [trainyard] ended with exit code 9, told to end\n" + ABORTED,
+            "rank 1 ended with exit code 9",
+        ),
+        (ABORTED_IN_5, "rank 1 ended with exit code 255"),
+        (
+            ABORTED_AMONG_SOME + "[rank 3] [trainyard] ended with exit code 9\n",
+            "rank 3 ended with exit code 9",
+        ),
         (SIGNALLED, "rank 2 was killed by signal 9 (SIGKILL)"),
         (LOST, "lost its connection to node worker-1"),
     ],
@@ -60,14 +89,65 @@ This is usually due to either a failure of the TCP network
         "a signal",
         "mpirun",
         "mpirun 5",
+        "an abort",
+        "an abort, mpirun 5",
+        "an abort by one of some",
         "mpirun, signal",
         "lost",
     ],
 )
 def test_the_rank_at_fault_is_read_from_what_was_said_last(tmp_path: Path, log: str, reason: str):
-    spool = tmp_path / "spool.log"
-    spool.write_text("x" * 100_000 + "\n" + log)
-    assert reason_in(str(spool)) == reason
+    folder = Folder(str(tmp_path))
+    Path(folder.spool).write_text("x" * 100_000 + "\n" + log)
+    assert reason_in(folder) == reason
+
+
+def test_the_rank_at_fault_is_read_from_its_own_log_where_mpirun_lost_its_words(tmp_path: Path):
+    folder = Folder(str(tmp_path))
+    os.mkdir(folder.ranks)
+    Path(folder.spool).write_text("ORTE_ERROR_LOG: Out of resource in file show_help.c\n")
+    for moment, (rank, note) in enumerate(
+        [
+            (0, "was killed by signal 15 (SIGTERM), told to end"),
+            (12, "ended with exit code 9"),
+            (2, "ended with exit code 1"),
+        ]
+    ):
+        log = Path(folder.rank_spool(rank))
+        log.write_text(f"[rank 3] [trainyard] ended with exit code 4\n[trainyard] {note}\n")
+        os.utime(log, (moment, moment))
+    assert reason_in(folder) == "rank 12 ended with exit code 9"
+
+
+@pytest.mark.parametrize(
+    ("program", "said", "code"),
+    [
+        ("os.kill(os.getppid(), signal.SIGTERM); os._exit(9)", "ended with exit code 9", 9),
+        (
+            "signal.signal(signal.SIGTERM, lambda *_: os._exit(3))\n"
+            "os.kill(os.getppid(), signal.SIGTERM); time.sleep(600)",
+            "ended with exit code 3, told to end",
+            3,
+        ),
+    ],
+    ids=["while it leaves by itself", "while it works"],
+)
+def test_a_rank_that_mpirun_ends_says_whether_it_was_leaving_already(
+    tmp_path: Path, program: str, said: str, code: int
+):
+    folder = Folder(str(tmp_path))
+    os.mkdir(folder.work)
+    write_json(
+        folder.spec,
+        {"command": [sys.executable, "-c", f"import os, signal, time\n{program}"]},
+    )
+    write_json(folder.variables, {"OMPI_COMM_WORLD_RANK": "1"})
+    rank = subprocess.run(
+        [sys.executable, "-I", "-S", str(RUNNER), folder.path, RANK],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert (rank.stderr, rank.returncode) == (f"[rank 1] [trainyard] {said}\n", code)
 
 
 def test_every_line_of_a_rank_is_shown_whole_and_marked(
