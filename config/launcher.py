@@ -111,6 +111,7 @@ class Launcher:
         while alive := self._alive():
             first = [one for one in alive if not one.is_last]
             if not first and not asked_last:
+                self._wait(0)  # for the last words of those that are gone
                 _signal(alive, signal.SIGTERM)
                 asked_last = True
             if self._stops_asked > 1:

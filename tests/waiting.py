@@ -7,7 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_for(condition: Callable[[], T | None], what: str, seconds: float = 20.0) -> T:
+def wait_for(condition: Callable[[], T | None], what: str, seconds: float = 60.0) -> T:
     """Give the first true answer of `condition`; fail, saying what was expected, past the time."""
     deadline = time.monotonic() + seconds
     while not (answer := condition()):

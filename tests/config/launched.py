@@ -37,7 +37,7 @@ class Launched:
     def said(self) -> str:
         return self._log.read_text()
 
-    def wait_to_hear(self, text: str, times: int = 1, seconds: float = 30) -> None:
+    def wait_to_hear(self, text: str, times: int = 1, seconds: float = 60) -> None:
         wait_for(
             lambda: self.said.count(text) >= times or self.process.poll() is not None,
             f"{text!r}, after {self.said!r},",
@@ -45,7 +45,7 @@ class Launched:
         )
         assert self.said.count(text) >= times, self.said
 
-    def wait_for_end(self, seconds: float = 20) -> int:
+    def wait_for_end(self, seconds: float = 60) -> int:
         return self.process.wait(seconds)
 
     def stop(self) -> int:

@@ -119,7 +119,7 @@ def serving() -> Iterator[int]:
 
 def test_answers_of_any_size_and_sockets_come_through_whole() -> None:
     with serving() as port:
-        with httpx.Client() as client:
+        with httpx.Client(timeout=60) as client:
             for size in (0, 1, 1000, 5_000_000):
                 sent = bytes(range(256)) * (size // 256 + 1)
                 answer = client.post(f"http://127.0.0.1:{port}/", content=sent[:size])

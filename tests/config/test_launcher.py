@@ -52,7 +52,7 @@ def test_the_pause_before_a_part_starts_again_grows(launch: Launch) -> None:
     launched = launch("ends")
     launched.wait_to_hear("ends ended with 0", times=4)
     pauses = re.findall(r"starts again in ([\d.]+) s", launched.said)
-    assert pauses == ["0.2", "0.4", "0.8", "1.6"]
+    assert pauses[:4] == ["0.2", "0.4", "0.8", "1.6"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -78,7 +78,7 @@ def test_what_others_need_is_stopped_last(launch: Launch) -> None:
 def test_a_part_that_ignores_the_request_is_killed_with_all_it_started(launch: Launch) -> None:
     launched = launch("has_a_child", "is_stubborn")
     launched.wait_to_hear("child")
-    launched.wait_to_hear("here")
+    launched.wait_to_hear("is_stubborn | here")
     found = re.search(r"child (\d+) is here", launched.said)
     assert found is not None
     pids = [int(found.group(1)), *launched.parts().values()]
@@ -94,7 +94,7 @@ def test_a_second_request_ends_everything_at_once(launch: Launch) -> None:
     launched.process.send_signal(signal.SIGINT)
     launched.wait_to_hear("Stopping")
     launched.process.send_signal(signal.SIGINT)
-    assert launched.wait_for_end(seconds=5) == 0
+    assert launched.wait_for_end(seconds=7) == 0
 
 
 def test_the_parts_die_with_a_launcher_that_is_killed(launch: Launch) -> None:
@@ -115,7 +115,7 @@ def test_a_reader_that_stops_reading_does_not_stop_the_parts(tmp_path: Path) -> 
         stdout=subprocess.PIPE,
     )
     try:
-        wait_for(flooded.exists, "the end of the flood")
+        wait_for(flooded.exists, "the end of the flood", 60)
     finally:
         launcher.kill()
         launcher.communicate()

@@ -19,6 +19,7 @@ import pytest
 
 from tests.config.launched import CLEAN, ROOT, Launched, children_of, is_alive
 from tests.waiting import wait_for
+from workspace.compute.local_machine import free_port
 
 pytestmark = pytest.mark.engine
 Start = Callable[..., Launched]
@@ -26,9 +27,7 @@ Start = Callable[..., Launched]
 
 @pytest.fixture
 def port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        number: int = found.getsockname()[1]
-        return number
+    return free_port(())
 
 
 @pytest.fixture
@@ -64,12 +63,12 @@ def health(port: int) -> dict[str, Any]:
 
 
 def wait_until_well(port: int) -> None:
-    wait_for(lambda: health(port)["status"] == "ok", "a healthy answer", 60)
+    wait_for(lambda: health(port)["status"] == "ok", "a healthy answer", 180)
 
 
 def test_one_command_starts_everything_and_one_signal_stops_it(start: Start, port: int) -> None:
     launched = start()
-    launched.wait_to_hear(f"Trainyard is up at http://127.0.0.1:{port}", seconds=60)
+    launched.wait_to_hear(f"Trainyard is up at http://127.0.0.1:{port}", seconds=180)
     wait_until_well(port)
     assert launched.said.count("one-time password") == 1
     parts = launched.parts()
@@ -194,10 +193,9 @@ def test_a_taken_port_is_named(start: Start, port: int) -> None:
 
 
 def test_grpc_is_answered_on_its_port(start: Start) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        number = found.getsockname()[1]
+    number = free_port(())
     launched = start(TRAINYARD_GRPC_PORT=str(number))
-    launched.wait_to_hear("Trainyard is up", seconds=60)
+    launched.wait_to_hear("Trainyard is up", seconds=180)
     with grpc.insecure_channel(f"127.0.0.1:{number}") as channel:
         predict = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
         with pytest.raises(grpc.RpcError) as caught:

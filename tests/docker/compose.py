@@ -15,7 +15,8 @@ from docker.errors import ImageNotFound
 
 from tests.config.launched import CLEAN, ROOT
 from tests.docker.engine import BASE_IMAGE, Engine
-from tests.product.product import PASSWORD, free_port
+from tests.product.product import PASSWORD
+from workspace.compute.local_machine import free_port
 
 STANDINS = Path(__file__).with_name("standins")
 STOOD_IN_FOR = ("postgres:17", "valkey/valkey:9", "registry:2")
@@ -28,7 +29,7 @@ class Composed:
 
     def __init__(self, engine: Engine, gateway: str) -> None:
         self.project = f"tytest{uuid4().hex[:8]}"
-        self.port = free_port()
+        self.port = free_port(())
         self.url = f"http://127.0.0.1:{self.port}"
         self._environment = {
             **CLEAN,
@@ -36,7 +37,7 @@ class Composed:
             "DOCKER_BUILDKIT": "0",  # not every engine that tests find has the other builder
             "BASE_IMAGE": BUILD_BASE,
             "TRAINYARD_PORT": str(self.port),
-            "TRAINYARD_GRPC_PORT": str(free_port()),
+            "TRAINYARD_GRPC_PORT": str(free_port(())),
             "TRAINYARD_ADMIN_PASSWORD": PASSWORD,
             "TRAINYARD_ENGINE_SOCKET": str(engine.socket),
             "TRAINYARD_ENGINE_GROUP": str(engine.socket.stat().st_gid),

@@ -9,8 +9,9 @@ import pytest
 
 from tests.docker.cleaning import clear
 from tests.docker.engine import Engine
-from tests.product.product import Product, free_port
+from tests.product.product import Product
 from tests.product.sources import Source
+from workspace.compute.local_machine import free_port
 
 TARGET = "engine"
 
@@ -19,7 +20,7 @@ class DockerProduct(Product):
     """A product that has the engine on its usual socket, and a target for it."""
 
     def __init__(self, folder: Path, engine: Engine) -> None:
-        self.grpc_port = free_port()
+        self.grpc_port = free_port(())
         variables = {"DOCKER_HOST": engine.address, "TRAINYARD_GRPC_PORT": str(self.grpc_port)}
         super().__init__(folder, variables)
         self.engine = engine

@@ -373,8 +373,7 @@ def test_a_share_that_no_node_has_free_is_waited_for_with_the_swarms_own_words(
     stage: Stage,
 ) -> None:
     stage.start(SLEEPS, cpus=900.0)
-    waiting = wait_for(lambda: stage.waits(0), "the swarm to say why", 30)
-    assert "insufficient resources" in waiting
+    wait_for(lambda: "insufficient resources" in stage.waits(0), "the swarm to say why", 30)
 
 
 def test_a_gang_is_not_started_in_part(stage: Stage) -> None:

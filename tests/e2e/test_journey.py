@@ -57,7 +57,9 @@ def test_a_folder_becomes_a_service_that_knows_a_seven(admin: Person, product: P
     chances = json.loads(answer.inner_text())["predictions"][0]
     assert chances.index(max(chances)) == 7
 
+    form = tab.locator("#stop-service").element_handle()
     admin.button("Stop").click()
+    tab.wait_for_function("form => !form.isConnected", arg=form)  # the live page is drawn anew
     admin.confirm()
     admin.see_service("Stopped")
 
@@ -70,7 +72,7 @@ def test_a_run_is_watched_reloaded_canceled_and_submitted_again(
         "import time\n"
         "for step in range(100_000):\n"
         "    print('step', step, flush=True)\n"
-        "    time.sleep(0.1)\n"
+        "    time.sleep(0.5)\n"
     )
     run = admin.run_folder(tmp_path, experiment="patience")
     expect(tab.locator(".log-text").filter(has_text=re.compile("^step 3$"))).to_be_visible(

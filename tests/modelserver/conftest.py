@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from workspace.compute.local_machine import free_port
+
 from .environment import build_saved_models, find_tensorflow_python
 from .grpc_client import Caller, GrpcClient
-from .serving import ModelServer, free_port
+from .serving import ModelServer
 
 StartServer = Callable[..., ModelServer]
 
@@ -102,7 +104,7 @@ def many(
         f"--model_config_file={config}",
         "--allow_version_labels_for_unavailable_models",
         "--enable_grpc_healthcheck_service",
-        grpc_port=free_port(),
+        grpc_port=free_port(()),
     )
     try:
         yield server.wait_until_ready()

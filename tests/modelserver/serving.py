@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from workspace.compute.local_machine import free_port
+
 from .environment import ROOT
 
 START_SECONDS = 120.0
@@ -38,7 +40,7 @@ class ModelServer:
     """A running model server process."""
 
     def __init__(self, python: Path, log: Path, *flags: str, grpc_port: int | None = 0) -> None:
-        self.port = free_port()
+        self.port = free_port(())
         self.grpc_target = f"127.0.0.1:{grpc_port}"
         self.log = log
         with log.open("wb") as stream:
@@ -112,13 +114,6 @@ class ModelServer:
             while piece := connection.recv(65536):
                 received += piece
             return received
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def write_model_config(path: Path, models: Mapping[str, Path]) -> Path:

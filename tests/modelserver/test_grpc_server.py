@@ -18,10 +18,11 @@ from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 from deploy.modelserver.errors import ServingError
 from deploy.modelserver.tls import server_credentials
 from tests.waiting import wait_for
+from workspace.compute.local_machine import free_port
 
 from .conftest import StartServer
 from .grpc_client import Caller, GrpcClient, Tensor
-from .serving import ModelServer, free_port
+from .serving import ModelServer
 
 pytestmark = pytest.mark.tensorflow
 
@@ -38,7 +39,7 @@ def start_zoo(start_server: StartServer, saved_models: Path) -> StartZoo:
             "--model_name=zoo",
             f"--model_base_path={saved_models / 'zoo'}",
             *flags,
-            grpc_port=free_port(),
+            grpc_port=free_port(()),
         )
 
     return start
@@ -167,7 +168,7 @@ def odd(
         "--grpc_max_threads=1",
         "--rest_api_timeout_in_ms=1",
         "--enable_serialization_as_tensor_content=true",
-        grpc_port=free_port(),
+        grpc_port=free_port(()),
     )
     try:
         yield server.wait_until_ready()

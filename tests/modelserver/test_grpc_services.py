@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from tests.waiting import wait_for
+from workspace.compute.local_machine import free_port
 
 from .conftest import StartServer
 from .grpc_client import Caller, GrpcClient, Tensor
-from .serving import ModelServer, free_port
+from .serving import ModelServer
 
 pytestmark = pytest.mark.tensorflow
 
@@ -194,7 +195,9 @@ def test_a_new_version_and_a_new_configuration_fail_no_request(
 ) -> None:
     folder = tmp_path / "line"
     shutil.copytree(saved_models / "line" / "1", folder / "1")
-    server = start_server("--model_name=line", f"--model_base_path={folder}", grpc_port=free_port())
+    server = start_server(
+        "--model_name=line", f"--model_base_path={folder}", grpc_port=free_port(())
+    )
     caller = Caller(grpc_client, server.wait_until_ready().grpc_target)
     caller.flood()
     try:
@@ -229,7 +232,9 @@ def test_a_configuration_that_is_refused_changes_nothing(
     start_server: StartServer, grpc_client: GrpcClient, saved_models: Path
 ) -> None:
     folder = saved_models / "line"
-    server = start_server("--model_name=line", f"--model_base_path={folder}", grpc_port=free_port())
+    server = start_server(
+        "--model_name=line", f"--model_base_path={folder}", grpc_port=free_port(())
+    )
     caller = Caller(grpc_client, server.wait_until_ready().grpc_target)
     twice = configured(folder)
     twice["config"]["modelConfigList"]["config"] *= 2

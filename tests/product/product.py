@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,11 +21,12 @@ from tests.config.launched import CLEAN, ROOT, Launched, is_alive
 from tests.product.database import Database
 from tests.product.sources import Source, packed
 from tests.waiting import wait_for
+from workspace.compute.local_machine import free_port
 
 logging.getLogger("httpx").setLevel(logging.WARNING)
 PASSWORD = "a-password-of-the-tests"
 OVER = {"Completed", "Failed", "Canceled"}
-BOOT_SECONDS = 60
+BOOT_SECONDS = 180
 PARTS = {"web", "supervisor", "worker-1", "worker-2", "broker"}
 RUNNER = "runs/runner/__main__.py"
 
@@ -48,7 +48,7 @@ class Product:
         self._database = Database()
         self._environment = {
             "TRAINYARD_HOME": str(self.home),
-            "TRAINYARD_PORT": str(free_port()),
+            "TRAINYARD_PORT": str(free_port(())),
             "TRAINYARD_GRPC_PORT": "0",
             "TRAINYARD_ADMIN_PASSWORD": PASSWORD,
             **self._database.variables,
@@ -275,10 +275,3 @@ def _kill(pid: int) -> None:
 def _json_of(answer: httpx.Response) -> Any:
     assert answer.is_success, f"{answer.request.url}: {answer.status_code} {answer.text}"
     return answer.json()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

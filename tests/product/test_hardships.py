@@ -61,7 +61,7 @@ def test_a_disk_that_is_full_for_a_while_costs_no_line_of_a_log(fresh_product: P
             script(f"for n in range({lines}): print(n, 'a line that has to go somewhere')")
         )
         wait_for(lambda: "No space left" in fresh_product.launched.said, "a full disk", 90)
-        assert fresh_product.run(number)["status"] in {"Running", "Finalizing"}
+        fresh_product.wait_for_status(number, "Running", "Finalizing")
         mount("-o", f"remount,size={64 * KIBIBYTE**2}", str(fresh_product.home / "groups"))
         run = fresh_product.wait_for_end(number)
         assert run["status"] == "Completed", run["end_detail"]

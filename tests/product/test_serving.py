@@ -80,7 +80,8 @@ def test_a_service_outlives_everything_even_amid_a_rollout_and_notices_a_hang(
     )
     product.kill_everything()
     product.start()
-    assert answer() == 11.0
+    got = answer()
+    assert got == 11.0 or (got == 12.0 and product.get("/services/plus")["state"] == "Healthy")
     wait_for(lambda: answer() == 12.0, "the new version to take over", PATIENCE)
     wait_for_state("Healthy")
     wait_for(

@@ -192,7 +192,7 @@ def test_a_model_is_registered_deployed_and_scores_whatever_is_killed_or_started
 
     server = next(one for one in product.living_replicas() if not one.is_runner)
     os.kill(server.pid, signal.SIGKILL)
-    wait_for(lambda: scored(body).status_code == 200, "another server to score", 60)
+    wait_for(lambda: scored(body).status_code == 200, "another server to score", 240)
     assert server.pid not in {one.pid for one in product.living_replicas()}
 
     product.kill_everything()
@@ -205,4 +205,4 @@ def test_a_model_is_registered_deployed_and_scores_whatever_is_killed_or_started
     assert scored(body).json() == answer.json()
     assert product.call("DELETE", "/services/digits").status_code == 204
     assert score(product, "digits", product.token, body).status_code == 404
-    wait_for(lambda: not product.living_replicas(), "all servers to end")
+    wait_for(lambda: not product.living_replicas(), "all servers to end", 240)

@@ -25,15 +25,16 @@ for step in (5, 6):
     (folder / "checkpoint").write_text(f"ckpt-{step}")
     for old in folder.glob(f"ckpt-{step - 1}.*"):
         old.unlink()
-    time.sleep(WAIT)
+    while WAITS and step == 5 and not os.path.exists("seen"):
+        time.sleep(0.01)
 """
 
 
-def saving(yard: Path, web: FakeWeb, *, decides: bool = True, wait: float = 0) -> Group:
+def saving(yard: Path, web: FakeWeb, *, decides: bool = True, waits: bool = False) -> Group:
     """Start a process that goes on from step 4 of an earlier attempt."""
     folder = yard / "disk" / "checkpoints"
     folder.mkdir(parents=True)
-    script = SAVES.replace("FOLDER", repr(str(folder))).replace("WAIT", str(wait))
+    script = SAVES.replace("FOLDER", repr(str(folder))).replace("WAITS", str(waits))
     told: dict[str, Any] = {"folder": str(folder), "decides": decides}
     group = Group(yard, web, [spec(python(script), checkpoints=told)])
     group.told[0].checkpoints = {
@@ -61,7 +62,7 @@ def test_what_earlier_attempts_kept_is_there_at_the_start_and_the_last_is_kept_a
 def test_changes_are_sent_while_the_program_runs_what_names_the_data_after_them(
     yard: Path, web: FakeWeb
 ) -> None:
-    group = saving(yard, web, wait=4).start()
+    group = saving(yard, web, waits=True).start()
     (told,) = group.told
     until(lambda: told.checkpoints.get("checkpoints/checkpoint") == b"ckpt-5", "step 5 is kept")
     assert told.uploads[:3] == [
@@ -71,14 +72,18 @@ def test_changes_are_sent_while_the_program_runs_what_names_the_data_after_them(
     ]
     until(lambda: len(told.uploads) >= 5, "step 4 is forgotten")
     assert sorted(told.uploads[3:5]) == ["-checkpoints/ckpt-4.data", "-checkpoints/ckpt-4.index"]
+    (group.folder() / "work" / "seen").touch()
     group.until_collected()
     assert told.checkpoints["checkpoints/checkpoint"] == b"ckpt-6"
 
 
 def test_a_process_that_does_not_decide_removes_only_its_own(yard: Path, web: FakeWeb) -> None:
-    group = saving(yard, web, decides=False, wait=3).start()
+    group = saving(yard, web, decides=False, waits=True).start()
+    (told,) = group.told
+    until(lambda: told.checkpoints.get("checkpoints/checkpoint") == b"ckpt-5", "step 5 is kept")
+    (group.folder() / "work" / "seen").touch()
     group.until_collected()
-    assert set(group.told[0].checkpoints) == {
+    assert set(told.checkpoints) == {
         f"checkpoints/{name}"
         for name in ("ckpt-4.data", "ckpt-4.index", "ckpt-6.data", "ckpt-6.index", "checkpoint")
     }

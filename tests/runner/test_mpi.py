@@ -9,10 +9,17 @@ from pathlib import Path
 import pytest
 
 from runs.runner.folder import Folder, write_json
-from runs.runner.mpi import RANK, reason_in
+from runs.runner.mpi import reason_in
 from runs.runner.rank import Echo
-from workspace.compute.local_runners import RUNNER
+from tests.config.launched import ROOT
 
+RANK = """\
+import sys
+from runs.runner import rank
+from runs.runner.folder import Folder
+rank.LEAVING_SECONDS = float(sys.argv[2])
+sys.exit(rank.run_rank(Folder(sys.argv[1])))
+"""
 FIRST_TO_FAIL = """\
 mpirun detected that one or more processes exited with non-zero status, thus causing
 the job to be terminated. The first process to do so was:
@@ -120,10 +127,11 @@ def test_the_rank_at_fault_is_read_from_its_own_log_where_mpirun_lost_its_words(
 
 
 @pytest.mark.parametrize(
-    ("program", "said", "code"),
+    ("leaving_seconds", "program", "said", "code"),
     [
-        ("os.kill(os.getppid(), signal.SIGTERM); os._exit(9)", "ended with exit code 9", 9),
+        (60, "os.kill(os.getppid(), signal.SIGTERM); os._exit(9)", "ended with exit code 9", 9),
         (
+            0.1,
             "signal.signal(signal.SIGTERM, lambda *_: os._exit(3))\n"
             "os.kill(os.getppid(), signal.SIGTERM); time.sleep(600)",
             "ended with exit code 3, told to end",
@@ -133,7 +141,7 @@ def test_the_rank_at_fault_is_read_from_its_own_log_where_mpirun_lost_its_words(
     ids=["while it leaves by itself", "while it works"],
 )
 def test_a_rank_that_mpirun_ends_says_whether_it_was_leaving_already(
-    tmp_path: Path, program: str, said: str, code: int
+    tmp_path: Path, leaving_seconds: float, program: str, said: str, code: int
 ):
     folder = Folder(str(tmp_path))
     os.mkdir(folder.work)
@@ -143,7 +151,8 @@ def test_a_rank_that_mpirun_ends_says_whether_it_was_leaving_already(
     )
     write_json(folder.variables, {"OMPI_COMM_WORLD_RANK": "1"})
     rank = subprocess.run(
-        [sys.executable, "-I", "-S", str(RUNNER), folder.path, RANK],
+        [sys.executable, "-c", RANK, folder.path, str(leaving_seconds)],
+        cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
     )

@@ -24,7 +24,7 @@ if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
         {more}
-        print("daemon", os.getpid(), flush=True)
+        os.write(1, b"daemon %d\\n" % os.getpid())
         time.sleep(60)
     os._exit(0)
 os.wait()
@@ -125,9 +125,9 @@ def test_a_process_stopped_at_the_barrier_ends_without_starting(yard: Path, web:
 
 
 def test_an_answer_that_says_stop_ends_the_program_gently(yard: Path, web: FakeWeb) -> None:
-    script = "import time\ntry: time.sleep(60)\nfinally: print('bye')"
+    script = "import time\ntry: print('up', flush=True); time.sleep(60)\nfinally: print('bye')"
     handler = "import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(5))\n"
-    group, told = one(yard, web, f"{handler}print('up', flush=True)\n{script}")
+    group, told = one(yard, web, f"{handler}{script}")
     until(lambda: told.log)
     told.stop = True
     group.until_collected()
@@ -149,7 +149,9 @@ def test_a_program_that_ignores_the_stop_is_killed_after_its_grace(
 
 
 def test_what_a_program_leaves_running_ends_with_it(yard: Path, web: FakeWeb) -> None:
-    group, told = one(yard, web, DAEMON.format(more="", then="import time; time.sleep(0.3)"))
+    group, told = one(
+        yard, web, DAEMON.format(more="", then="while not os.fstat(1).st_size: time.sleep(0.01)")
+    )
     group.until_collected()
     daemon = daemon_of(bytes(told.log))
     assert daemon

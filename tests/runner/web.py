@@ -212,7 +212,7 @@ def _answer(handler: BaseHTTPRequestHandler, status: int, body: dict[str, Any]) 
     handler.wfile.write(content)
 
 
-def until(condition: Callable[[], Any], what: str = "", seconds: float = 20.0) -> Any:
+def until(condition: Callable[[], Any], what: str = "", seconds: float = 120.0) -> Any:
     """Wait for a condition, and say what did not come true when it has not by then."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

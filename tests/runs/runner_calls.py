@@ -39,7 +39,7 @@ def process_of(group: ProcessGroup, name: str = "worker-0") -> Process:
     return next(process for process in group.processes.all() if process.name == name)
 
 
-async def until(condition: Callable[[], Awaitable[object]], seconds: float = 10) -> None:
+async def until(condition: Callable[[], Awaitable[object]], seconds: float = 60) -> None:
     """Wait for a condition; one that does not come true fails the test."""
     async with asyncio.timeout(seconds):
         while not await condition():  # noqa: ASYNC110 (there is no event to wait for)
