@@ -29,7 +29,7 @@ CACHE = Path.home() / ".cache" / "trainyard-tests"
 BASE_IMAGE = "python:3.11-slim"
 BASE_PACKAGES = "ca-certificates,python3,python3-venv,python3-pip"
 BRIDGE, BRIDGE_ADDRESS, POOL = "trainyard-test", "10.213.0.1/24", "10.213.128.0/17"
-START_SECONDS = 60
+START_SECONDS = 300
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -45,7 +45,7 @@ class Engine:
 
     @contextmanager
     def client(self) -> Iterator[DockerClient]:
-        client = docker.DockerClient(base_url=self.address, version="auto", timeout=60)
+        client = docker.DockerClient(base_url=self.address, version="auto", timeout=600)
         try:
             yield client
         finally:
@@ -241,6 +241,6 @@ def _is_last(users: IO[str]) -> bool:
 def _is_running(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
     return state != "Z"

@@ -19,7 +19,7 @@ from tests.waiting import wait_for
 SERVING_IMAGE = "tensorflow/serving:2.21.0"
 FAKE_SERVER = Path(__file__).parents[1] / "deploy" / "fake_modelserver.py"
 ROWS = {"instances": [[1.0, 2.0], [3.0, 4.0]]}
-BUILD_SECONDS = 600
+BUILD_SECONDS = 1200
 # Our model server, without the path that TensorFlow Serving does not know. Its Python is none
 # that a runner would find.
 OF_OUR_SERVER = """
@@ -87,7 +87,7 @@ class Serving:
             ready = [one["name"] for one in found["replicas"] if one["state"] == "ready"]
             return ready != [] and process not in ready
 
-        wait_for(is_replaced, f"a replica in the place of {process}", 120)
+        wait_for(is_replaced, f"a replica in the place of {process}", BUILD_SECONDS)
         self.wait_for_health()
         return told
 

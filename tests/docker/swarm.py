@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -34,7 +35,7 @@ FOLDER = CACHE / "swarm"
 BRIDGE, HOST, NETWORK = "trainyard-swarm", "10.214.0.1", "10.214.0.0/24"
 REGISTRY = f"{HOST}:5000"
 BASE_REFERENCE = f"{REGISTRY}/base:latest"
-START_SECONDS = 60
+START_SECONDS = 300
 HEARTBEAT_NANOSECONDS = 2_000_000_000
 GPU_UUIDS = ("a", "b")
 FORWARDING = (
@@ -111,12 +112,11 @@ class Swarm:
         with self.manager.engine.client() as client:
             (node,) = client.nodes.list(filters={"name": name})
             before = dict(node.attrs["Spec"])
-            node.update({**before, **changes})
+            wait_for(lambda: _is_updated(node, {**before, **changes}), f"{name} changed")
             try:
                 yield
             finally:
-                node.reload()
-                node.update(before)
+                wait_for(lambda: _is_updated(node, before), f"{name} as it was")
 
     def left_of(self, label: str) -> list[str]:
         """Name everything that carries a label, on any node."""
@@ -215,6 +215,18 @@ def control_groups() -> str:
         for source, place, kind, options, *_ in mounts
         if place == "/sys/fs/cgroup" or place.startswith("/sys/fs/cgroup/")
     )
+
+
+def _is_updated(node: Any, spec: dict[str, Any]) -> bool:
+    """Set a node's settings, unless the swarm changed something of it at the same moment."""
+    node.reload()
+    try:
+        node.update(spec)
+    except APIError as error:
+        if "out of sequence" not in str(error):
+            raise
+        return False
+    return True
 
 
 def _join(swarm: Swarm) -> None:

@@ -18,7 +18,7 @@ from tests.product.sources import packed
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.docker
-BUILD_AND_RUN_SECONDS = 300
+BUILD_AND_RUN_SECONDS = 1200
 
 
 @pytest.fixture(scope="module")

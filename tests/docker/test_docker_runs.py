@@ -119,10 +119,10 @@ def test_a_program_killed_for_memory_is_told_so(docker_product: DockerProduct) -
 
 
 def test_a_run_goes_on_while_the_supervisor_is_killed(docker_product: DockerProduct) -> None:
-    number = docker_product.submit(script(STEADY.replace("10_000", "40")), **PLAIN)
+    number = docker_product.submit(script(STEADY.replace("10_000", "150")), **PLAIN)
     docker_product.wait_for_status(number, "Running", seconds=BUILD_AND_TRAIN_SECONDS)
     docker_product.wait_for_words(number)
     docker_product.kill("supervisor")
     assert docker_product.wait_for_end(number, BUILD_AND_TRAIN_SECONDS)["status"] == "Completed"
-    assert docker_product.log(number).splitlines()[-1] == b"step 39"
+    assert docker_product.log(number).splitlines()[-1] == b"step 149"
     wait_for(lambda: docker_product.left() == [], "the end of all that the run left")

@@ -91,6 +91,7 @@ def test_a_run_outlives_the_silence_of_its_engine_and_holds_up_no_other(
 ) -> None:
     product = docker_product
     number = product.submit(script(WAITS), **PLAIN, compute_target="frozen")
+    product.wait_for_status(number, "Running", seconds=BUILD_AND_TRAIN_SECONDS)
     product.wait_for_words(number)
     with wire.frozen():
         wait_for(lambda: product.run(number)["not_responding_since"], "the silence to show", 60)
@@ -116,6 +117,7 @@ def test_a_killed_container_brings_the_gang_up_again_with_what_it_kept(
         distributed_training={"type": "multi_worker", "worker_count": 2},
         max_restarts=1,
     )
+    docker_product.wait_for_status(number, "Running", seconds=BUILD_AND_TRAIN_SECONDS)
     for worker in ("worker-0", "worker-1"):
         docker_product.wait_for_words(number, worker)
     with docker_product.engine.client() as client:

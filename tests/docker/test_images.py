@@ -7,6 +7,7 @@ import subprocess
 import tarfile
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from tests.docker.engine import BASE_IMAGE, Engine
 from workspace.compute.access import TargetAccess
 from workspace.compute.base import BuiltEnvironment, EnvironmentFailed
 from workspace.compute.docker_images import EngineImages
+from workspace.compute.image_workshop import sweep
 from workspace.environments_spec import Curated, EnvironmentSpec
 
 pytestmark = pytest.mark.docker
@@ -341,6 +343,23 @@ def test_conda_packages_are_refused_soon_where_no_channel_is(
     assert "the channel http://127.0.0.1:9/forge" in said
     assert "pip_packages" in said
     assert "TRAINYARD_CONDA_CHANNEL" in said
+
+
+def test_what_killed_builds_left_is_removed_but_not_what_is_about_to_start(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made() -> Any:
+        labels = {"trainyard.installation": INSTALLATION, "trainyard.building": "left"}
+        return client.containers.create(BASE_IMAGE, ["true"], labels=labels)
+
+    ended, new = made(), made()
+    ended.start()
+    ended.wait()
+    sweep(client, INSTALLATION)
+    assert building(client) == [new]
+    monkeypatch.setattr("workspace.compute.image_workshop.START_TIME", timedelta(0))
+    sweep(client, INSTALLATION)
+    assert building(client) == []
 
 
 def building(client: Any) -> list[Any]:

@@ -29,7 +29,7 @@ from workspace.compute.swarm import SwarmBackend
 
 pytestmark = pytest.mark.docker
 NODES = ("node-1", "node-2")
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 
 
 def token_of(group: str, index: int) -> str:
@@ -161,12 +161,14 @@ PEERS = """
 import os, socket, time
 me, other = os.environ["TRAINYARD_PROCESS"], {"worker-0": "worker-1", "worker-1": "worker-0"}
 server = socket.create_server(("0.0.0.0", 2222))
-deadline = time.monotonic() + 20
+deadline = time.monotonic() + 60
 while True:
     try:
         peer = socket.create_connection((other[me], 2222), timeout=20)
         break
-    except ConnectionRefusedError:
+    except socket.gaierror:
+        raise
+    except OSError:  # a node may know a name before the way to it
         assert time.monotonic() < deadline
         time.sleep(0.02)
 peer.sendall(me.encode())

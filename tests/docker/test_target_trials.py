@@ -139,5 +139,6 @@ def test_a_whole_product_tries_its_engine_and_its_containers_reach_it(
     assert said["Containers reach Trainyard"].endswith("answers.")
     target = docker_product.get(f"/targets/{TARGET}")
     assert (target["pool"], target["shares_machines_with"]) == ("local", ["local"])
-    assert target["nodes"][0]["engine_version"]
+    nodes = wait_for(lambda: docker_product.get(f"/targets/{TARGET}")["nodes"], "its nodes")
+    assert nodes[0]["engine_version"]
     wait_for(lambda: not docker_product.left(), "an engine without anything of the product", 60)

@@ -10,6 +10,7 @@ import tarfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from docker import DockerClient
@@ -23,6 +24,7 @@ from workspace.compute.image_layers import CACHE, PYTHON, USER, WORKBENCH
 SILENCE_SECONDS = 1.0
 # A workshop that nobody takes down ends by itself.
 MOST_SECONDS = 2 * 3600
+START_TIME = timedelta(minutes=10)
 BUILDING_LABEL = "trainyard.building"
 
 
@@ -143,8 +145,15 @@ def sweep(client: DockerClient, installation: str, digest: str = "") -> None:
         all=True, filters={"label": [*ours, BUILDING_LABEL]}, ignore_removed=True
     ):
         building = container.labels.get(BUILDING_LABEL)
-        if building and (building == digest or container.status != "running"):
+        if building and (building == digest or _is_left(container)):
             remove_container(container)
+
+
+def _is_left(container: Any) -> bool:
+    """Say whether a container has ended, or was made a while ago and never started."""
+    if container.status != "created":
+        return bool(container.status != "running")
+    return datetime.fromisoformat(container.attrs["Created"]) < datetime.now(UTC) - START_TIME
 
 
 def remove_container(container: Any) -> None:

@@ -97,7 +97,8 @@ class SwarmBackend:
         except Unreachable:
             raise
         except BackendError:
-            self.remove(plan.id)
+            with suppress(BackendError):  # what stays is removed with the group
+                self.remove(plan.id)
             raise
 
     def observe(self, group_id: str) -> Sequence[Sighting]:
@@ -148,6 +149,7 @@ class SwarmBackend:
         if not missing:
             return
         listed = client.api.nodes()
+        constraints = {process.name: self._constraints(process, listed) for process in missing}
         self._log_in(client)
         image = _image_of(client, plan.environment_reference)
         network = self._network(client, plan.id)
@@ -164,7 +166,7 @@ class SwarmBackend:
                     process,
                     image=image,
                     labels=labels_of(self.access, plan.id, process.name),
-                    constraints=self._constraints(process, listed),
+                    constraints=constraints[process.name],
                     network=network,
                     settings=self._secret(client, plan.id, process),
                     configs=configs,
