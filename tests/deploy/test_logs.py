@@ -12,6 +12,7 @@ from websockets.sync.client import connect
 from deploy.services import stop
 from tests.deploy.conftest import RegisterModel, Stage
 from tests.factories import make_token
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LOGS = "/api/v1/teams/default/services/digits/logs/"
@@ -30,7 +31,8 @@ def test_a_replicas_log_is_read_searched_and_followed(
     stage: Stage, web: str, register: RegisterModel, charlie: User, vera: User
 ) -> None:
     service, _ = stage.healthy(register())
-    assert get(web, f"{LOGS}server-0", vera) == (200, b"serving digits 1\n")
+    said = (200, b"serving digits 1\n")
+    wait_for(lambda: get(web, f"{LOGS}server-0", vera) == said, "the log to arrive")
     lines = json.loads(get(web, f"{LOGS}server-0/lines", vera)[1])
     assert lines["lines"] == ["serving digits 1"]
     found = json.loads(get(web, f"{LOGS}server-0/search?q=DIGITS", vera)[1])

@@ -100,8 +100,13 @@ def failure_of(stage: Stage, service: Service, number: int) -> str:
     ],
 )
 def test_a_version_that_fails_its_golden_request_takes_no_traffic(
-    stage: Stage, register: RegisterModel, behaviour: str, words: str
+    stage: Stage,
+    register: RegisterModel,
+    behaviour: str,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("deploy.replicas.END_SEEN_WITHIN_SECONDS", 60.0)
     service, key = stage.healthy(register())
     update(service=service, by=stage.by, version=register(behaviour))
     with callers(service, key, 2) as heard:
@@ -172,9 +177,9 @@ def test_the_requests_of_a_server_that_hangs_go_elsewhere(
     with callers(service, key) as heard:
         stage.wait(lambda: len(heard.answers) > 20)
         os.kill(pid_of(victim), signal.SIGSTOP)
+        hanging = Replica.objects.filter(pk=victim.pk, state=ReplicaState.UNHEALTHY)
+        stage.wait(hanging.exists)
         stage.wait_for_state(service, ServiceState.UNHEALTHY)
-        victim.refresh_from_db()
-        assert victim.state == ReplicaState.UNHEALTHY
         noticed_at = timezone.now()
         # Whoever waits for the one that hangs is answered by the other before it is continued.
         stage.wait(lambda: heard.waiting_since(noticed_at) == 0)

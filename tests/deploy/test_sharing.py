@@ -206,9 +206,10 @@ def test_answers_of_a_shadow_that_differ_are_counted(
 
     def rows() -> list[Traffic]:
         found = list(Traffic.objects.filter(revision__number=2))
-        return found if sum(row.requests for row in found) == 3 else []
+        counted = sum(row.requests for row in found), sum(row.differing for row in found)
+        return found if counted == (3, differing) else []
 
-    assert sum(row.differing for row in wait_for(rows, "the copies to be counted", 30)) == differing
+    wait_for(rows, f"3 copies of which {differing} differ to be counted")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from playwright.sync_api import Locator, Page, expect
 
+from tests.browser import PATIENCE_MS
 from tests.config.launched import ROOT
 from tests.product.product import PASSWORD
 
@@ -13,14 +14,11 @@ EXAMPLES = ROOT / "examples"
 TWO_WORKERS = EXAMPLES / "keras-multi-worker"
 # The first run of a TensorFlow version builds its environment.
 TRAINED_MS = 240_000
-# For a machine that is busy with other things.
-PATIENCE_MS = 60_000
 
 
 class Person:
     def __init__(self, tab: Page, url: str, user: str = "admin", password: str = PASSWORD) -> None:
         tab.set_default_timeout(PATIENCE_MS)
-        expect.set_options(timeout=PATIENCE_MS)
         self.tab = tab
         self.url = url
         self._user, self._password = user, password

@@ -109,7 +109,7 @@ def test_requests_that_come_during_a_run_share_the_next_one() -> None:
 def test_batches_are_padded_to_an_allowed_size_with_the_last_requests_first_row() -> None:
     model, told = Model(), Told()
     queue = make_queue(
-        model, max_batch_size=8, batch_timeout_micros=100_000, allowed_batch_sizes=(2, 4, 8)
+        model, max_batch_size=8, batch_timeout_micros=1_000_000, allowed_batch_sizes=(2, 4, 8)
     )
 
     told.submit(queue, 1, 1)
@@ -219,10 +219,12 @@ def test_a_full_queue_is_unavailable_and_takes_requests_again_later() -> None:
 def test_requests_that_waited_longer_than_their_limit_are_not_run() -> None:
     model = Model()
     given = Parameters(max_batch_size=1, num_batch_threads=1)
-    queue = Batching(given, Metrics(), per_model=False).queue(given, ("x",), model, timeout_ms=1)
+    batching = Batching(given, Metrics(), per_model=False)
+    busy = batching.queue(given, ("x",), model, timeout_ms=0)
+    queue = batching.queue(given, ("x",), model, timeout_ms=1)
     told = Told()
     model.gate.clear()
-    told.submit(queue, 0, 0)
+    told.submit(busy, 0, 0)
     assert model.entered.acquire(timeout=DEADLINE)
     told.submit(queue, 1, 1)
     time.sleep(0.002)  # longer than the limit

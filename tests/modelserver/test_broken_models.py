@@ -124,7 +124,7 @@ def outcome(server: ModelServer, number: int) -> dict[str, Any]:
         status: dict[str, Any] = answer.json["model_version_status"][0]
         return status if status["state"] in ("AVAILABLE", "END") else None
 
-    return wait_for(settled, f"version {number} to load or fail", seconds=60)
+    return wait_for(settled, f"version {number} to load or fail", seconds=240)
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.damage.__name__)

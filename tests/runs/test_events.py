@@ -33,5 +33,6 @@ def test_a_nudge_without_a_broker_is_lost_and_said_so(broker: Redis, settings, c
 
     settings.REDIS_URL = "unix:///nowhere/valkey.sock"
     shared_broker.connection.cache_clear()
+    shared_broker._complained_at.clear()
     nudge("run-1", "event")
     assert "Watchers could not be nudged" in caplog.text

@@ -10,6 +10,13 @@ from runs.logs import LogFile
 from tests.browser import chromium, tab
 from tests.runs.log_pages import LogPage
 
+RECORD_STATES = """() => {
+    const light = document.querySelector("[data-log-live]");
+    window.states = [];
+    new MutationObserver(() => window.states.push(light.dataset.logLive))
+        .observe(light, {attributes: true, attributeFilter: ["data-log-live"]});
+}"""
+
 __all__ = ["chromium", "tab"]
 pytestmark = pytest.mark.browser
 
@@ -137,9 +144,10 @@ def test_a_lost_connection_goes_on_where_it_was_with_nothing_twice(view: LogPage
     view.wait_for_row("three")
 
     missed = view.write("four\nfive\n")
+    view.page.evaluate(RECORD_STATES)
     view.sockets[-1].close(code=1012)
-    view.page.wait_for_function("document.querySelector('[data-log-live=waiting]')")
-    view.page.wait_for_function("document.querySelector('[data-log-live=open]')")
+    view.page.wait_for_function("window.states.at(-1) === 'open'")
+    assert "waiting" in view.page.evaluate("window.states")
     assert view.asked_offsets() == {"worker-0": 14}
     view.send(0, 14)
     view.send(*missed)

@@ -1,9 +1,9 @@
 """What can do without the broker does not wait for it."""
 
 import socket
-import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,53 +11,57 @@ import pytest
 from workspace import bell, broker
 
 
+class Silent:
+    """Stands in for a broker that takes connections and never says a word."""
+
+    def __init__(self, path: Path) -> None:
+        self._calls: list[socket.socket] = []
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen()
+        self._listener.setblocking(False)
+
+    def times_asked(self) -> int:
+        with suppress(BlockingIOError):
+            while True:
+                self._calls.append(self._listener.accept()[0])
+        return len(self._calls)
+
+    def close(self) -> None:
+        for one in (self._listener, *self._calls):
+            one.close()
+
+
 @pytest.fixture
-def asked(tmp_path: Path, settings) -> Iterator[list[socket.socket]]:
-    """Stand in for a broker that takes connections and never says a word."""
-    calls: list[socket.socket] = []
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(tmp_path / "silent.sock"))
-    listener.listen()
-
-    def take_calls() -> None:
-        while True:
-            try:
-                calls.append(listener.accept()[0])
-            except OSError:
-                return
-
-    thread = threading.Thread(target=take_calls)
-    thread.start()
+def silent(tmp_path: Path, settings) -> Iterator[Silent]:
+    made = Silent(tmp_path / "silent.sock")
     settings.REDIS_URL = f"unix://{tmp_path}/silent.sock"
     settings.BROKER_PATIENCE = {"socket_timeout": 0.05}
     broker.connection.cache_clear()
     broker._complained_at.clear()
-    yield calls
+    broker._hung_at = float("-inf")
+    yield made
     broker.connection().close()
     broker.connection.cache_clear()
     broker._hung_at = float("-inf")
-    listener.shutdown(socket.SHUT_RDWR)
-    listener.close()
-    thread.join()
-    for call in calls:
-        call.close()
+    made.close()
 
 
 def test_a_broker_that_hangs_is_waited_for_once_and_then_left_alone(
-    asked: list[socket.socket], caplog: pytest.LogCaptureFixture
+    silent: Silent, caplog: pytest.LogCaptureFixture
 ) -> None:
     bell.ring()
-    first = len(asked)
+    first = silent.times_asked()
     assert first
     for _ in range(20):
         bell.ring()
-    assert len(asked) == first
+    assert silent.times_asked() == first
     assert caplog.text.count("The bell could not be rung") == 1
 
 
-def test_a_broker_that_hung_is_asked_again_after_a_rest(asked: list[socket.socket]) -> None:
+def test_a_broker_that_hung_is_asked_again_after_a_rest(silent: Silent) -> None:
     bell.ring()
-    first = len(asked)
+    first = silent.times_asked()
     broker._hung_at = time.monotonic() - broker.LET_REST_SECONDS
     bell.ring()
-    assert len(asked) > first
+    assert silent.times_asked() > first

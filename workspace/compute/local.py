@@ -178,13 +178,16 @@ class LocalBackend:
         local_runners.spawn(folder, lock)
 
     def _living(self, group_id: str) -> list[procfs.Status]:
-        """Find what lives of a group: what carries its mark, and what descends from its runners."""
+        """Find what lives of a group, each runner before what it would see ending.
+
+        That is what carries its mark, and what descends from its runners.
+        """
         marked = procfs.carrying(_mark_of(self._group(group_id)))
         below = [
             process
             for _, folder in self._folders(group_id)
             if (runner := _runner_of(folder)) is not None
-            for process in procfs.descendants(runner.pid)
+            for process in (runner, *procfs.descendants(runner.pid))
             if not process.is_zombie
         ]
         return list({process.pid: process for process in [*below, *marked]}.values())
