@@ -162,14 +162,14 @@ def test_a_process_that_never_comes_up_is_named_after_the_start_deadline(
 ) -> None:
     product.call("PATCH", "/targets/local", json={"is_paused": True})
     number = product.submit(
-        script("print('never')"), distributed_training=TWO_WORKERS, start_timeout_seconds=10
+        script("print('never')"), distributed_training=TWO_WORKERS, start_timeout_seconds=2
     )
     with _in_place_of_its_runner(product, number, "worker-1"):
         product.call("PATCH", "/targets/local", json={"is_paused": False})
         product.wait_for_status(number, "Finalizing", "Failed")
     run = product.wait_for_end(number)
     assert (run["status"], run["end_reason"]) == ("Failed", "never_came_up")
-    assert run["end_detail"]["message"] == "worker-1 did not come up within 10 s."
+    assert run["end_detail"]["message"] == "worker-1 did not come up within 2 s."
     assert not product.living(number)
 
 
