@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from runs.runner.folder import Folder
+from runs.runner.folder import Folder, write_json
 from tests.product.product import Product
 from tests.product.sources import script
 from tests.product.steady_run import check_end
@@ -162,14 +162,14 @@ def test_a_process_that_never_comes_up_is_named_after_the_start_deadline(
 ) -> None:
     product.call("PATCH", "/targets/local", json={"is_paused": True})
     number = product.submit(
-        script("print('never')"), distributed_training=TWO_WORKERS, start_timeout_seconds=2
+        script("print('never')"), distributed_training=TWO_WORKERS, start_timeout_seconds=10
     )
     with _in_place_of_its_runner(product, number, "worker-1"):
         product.call("PATCH", "/targets/local", json={"is_paused": False})
         product.wait_for_status(number, "Finalizing", "Failed")
     run = product.wait_for_end(number)
     assert (run["status"], run["end_reason"]) == ("Failed", "never_came_up")
-    assert run["end_detail"]["message"] == "worker-1 did not come up within 2 s."
+    assert run["end_detail"]["message"] == "worker-1 did not come up within 10 s."
     assert not product.living(number)
 
 
@@ -178,7 +178,9 @@ def _in_place_of_its_runner(product: Product, number: int, process: str) -> Iter
     """Hold the folder of a process as a runner does that hangs before its first word."""
     path = product.home / "local" / f"run-{number}-1" / process
     path.mkdir(parents=True)
-    lock = Folder(str(path)).take()
+    folder = Folder(str(path))
+    write_json(folder.settings, {})
+    lock = folder.take()
     assert lock is not None
     try:
         yield
