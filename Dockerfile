@@ -8,12 +8,13 @@ RUN useradd --create-home --uid 10000 trainyard \
 WORKDIR /opt/trainyard
 COPY package.json package-lock.json ./
 COPY requirements requirements
-COPY config/__init__.py config/install.py config/
-RUN python3 -m config.install --packages \
+COPY config/__init__.py config/
+COPY config/server/__init__.py config/server/install.py config/server/
+RUN python3 -m config.server.install --packages \
     && .venv/bin/python -m compileall -q .venv \
     && rm -rf /root/.cache /root/.npm
 COPY . .
-RUN python3 -m config.install && .venv/bin/python -m compileall -q -x '/\.venv/' .
+RUN python3 -m config.server.install && .venv/bin/python -m compileall -q -x '/\.venv/' .
 
 ENV PATH=/opt/trainyard/.venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
@@ -21,4 +22,4 @@ ENV PATH=/opt/trainyard/.venv/bin:$PATH \
     TRAINYARD_BIND=0.0.0.0
 VOLUME /var/lib/trainyard
 USER trainyard
-CMD ["python", "-m", "config.part", "web"]
+CMD ["python", "-m", "config.server.part", "web"]

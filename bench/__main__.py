@@ -6,7 +6,7 @@ import sys
 import traceback
 
 from bench.bench import Bench
-from bench.measure import NotMeasured
+from bench.measure import RowSkipped
 from bench.rows import ROWS
 
 
@@ -26,7 +26,7 @@ def main(names: list[str]) -> int:
                     print(line, flush=True)
                     if not line.is_met:
                         missed.append(line.name)
-            except NotMeasured as reason:
+            except RowSkipped as reason:
                 print(f"{name}: not measured: {reason}", flush=True)
             except Exception:
                 traceback.print_exc()

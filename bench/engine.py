@@ -17,7 +17,7 @@ from docker.errors import DockerException, ImageNotFound
 from docker.models.containers import Container
 from docker.models.images import Image
 
-from bench.measure import NotMeasured
+from bench.measure import RowSkipped
 from bench.site import PROGRAMS, Site
 
 TARGET = "engine"
@@ -36,7 +36,7 @@ class ContainerSite(Site):
         try:
             self.engine = docker.DockerClient(self.address, version="auto", timeout=120)
         except DockerException as error:
-            raise NotMeasured(
+            raise RowSkipped(
                 f"no Docker Engine answers at {self.address}; TRAINYARD_BENCH_ENGINE names another."
             ) from error
 
@@ -127,7 +127,7 @@ def on_engine(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def seconds_to_line(container: Container, text: bytes, since: float) -> float:
-    """Give when a container that was started printed something, after `since`."""
+    """Return when a container that was started printed something, after `since`."""
     for piece in container.logs(stream=True, follow=True):
         if text in piece:
             return time.perf_counter() - since

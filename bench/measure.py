@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 
-class NotMeasured(Exception):
+class RowSkipped(Exception):
     """Says what a row lacks on this machine."""
 
 

@@ -14,7 +14,7 @@ def children(pid: int) -> list[int]:
 
 
 def tree(pid: int) -> list[int]:
-    """Give a process and all below it."""
+    """Return a process and all below it."""
     return [pid, *(below for child in children(pid) for below in tree(child))]
 
 
@@ -27,7 +27,7 @@ def cpu_seconds(pids: list[int]) -> float:
 
 
 def pss_bytes(pid: int) -> int:
-    """Give the memory of a process, what it shares counted in part; one that has ended has none."""
+    """Return the proportional set size of a process in bytes; 0 for one that has ended."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except ProcessLookupError:
@@ -36,4 +36,4 @@ def pss_bytes(pid: int) -> int:
 
 
 def name_of(pid: int) -> str:
-    return Path(f"/proc/{pid}/comm").read_text().strip()
+    return Path(f"/proc/{pid}/cmdline").read_text().partition("\0")[0]

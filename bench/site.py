@@ -20,7 +20,8 @@ from typing import Any
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
-from runs.runner.procfs import carrying, send
+from runner.constants import DIRECTORY_VARIABLE
+from runner.procfs import processes_with_variable, send_signal
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = Path(__file__).resolve().parent / "programs"
@@ -52,7 +53,7 @@ class Site:
         self.home.mkdir(parents=True, exist_ok=True)
         with (self.home / "launch.log").open("ab") as log:
             self._launcher = subprocess.Popen(
-                [sys.executable, "-m", "config.launch"],
+                [sys.executable, "-m", "config.server.launch"],
                 cwd=ROOT,
                 env=self._variables(),
                 stdout=log,
@@ -75,8 +76,8 @@ class Site:
     def end(self) -> None:
         """Stop everything, with the runs and services that would outlive it."""
         self.stop()
-        for left in carrying(f"TRAINYARD_RUNNER_DIR={self.home}/".encode()):
-            send(left, signal.SIGKILL)
+        for left in processes_with_variable(f"{DIRECTORY_VARIABLE}={self.home}/".encode()):
+            send_signal(left, signal.SIGKILL)
 
     def call(self, method: str, path: str, body: bytes = b"", kind: str = "") -> Any:
         """Call the REST API of the team and give the JSON answer."""
@@ -120,7 +121,7 @@ class Site:
             raise RuntimeError(f"Run {number} ended {status}: {run['end_detail']}")
 
     def log(self, number: int) -> bytes:
-        """Give the whole log of a run of one process."""
+        """Return the whole log of a run of one process."""
         pieces: list[bytes] = []
         offset = 0
         while piece := self.fetch("GET", f"{API}/runs/{number}/logs/worker-0?offset={offset}"):
@@ -158,7 +159,7 @@ class Site:
         return self._token
 
     def python(self) -> str:
-        """Give the Python of the environment that runs have, for the same without Trainyard."""
+        """Return the Python of the environment that runs have, for the same without Trainyard."""
         found = sorted((self.home / "environments").glob("*/bin/python"))
         return str(found[0])
 
@@ -185,7 +186,7 @@ class Site:
 
 
 def submission(program: str, /, *arguments: str, **config: Any) -> tuple[bytes, str]:
-    """Give the multipart form that submits a program, and its content type."""
+    """Return the multipart form that submits a program, and its content type."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
         packed.write(PROGRAMS / f"{program}.py", "train.py")

@@ -8,7 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 
 def settings_from(url: str, home: Path) -> dict[str, Any]:
-    """Give Django's settings of a database for a URL; an empty one means SQLite in `home`.
+    """Return Django's settings of a database for a URL; an empty one means SQLite in `home`.
 
     Connections end with the request: under ASGI each request has a thread of its own, so one that
     were kept would be kept for nobody.

@@ -1,24 +1,28 @@
-"""Whether the parts that the web process needs are there."""
+"""Whether the parts that the web process needs are there, and how much they have to do."""
 
 import logging
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import timedelta
 
 from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
 from django.db import Error as DatabaseError
 from django.db import connection
-from django.http import HttpRequest, JsonResponse
-from django.utils import timezone
+from django.db.models.functions import Now
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
 from django.views.decorators.http import require_safe
 from redis import Redis
 from redis.exceptions import RedisError
 
-from workspace.leases import LASTS
-from workspace.models import Lease
+from workspace.platform.errors import Forbidden
+from workspace.platform.leases import LEASE_DURATION, Lease
+from workspace.platform.requests import SignedInRequest
+from workspace.status import system_status
 
 SUPERVISOR = "supervisor"
-LONGEST_SILENCE = timedelta(seconds=15)
+MAX_HEARTBEAT_AGE = timedelta(seconds=15)
 log = logging.getLogger(__name__)
 
 
@@ -28,19 +32,35 @@ def health(request: HttpRequest) -> JsonResponse:
     """Answer 200 when database, broker and supervisor are there, else 503, naming what is not."""
     database = _state_of("database", _ask_database)
     broker = _state_of("broker", _ask_broker)
-    silence = _supervisor_silence() if database == "ok" else None
-    supervised = silence is not None and silence <= LONGEST_SILENCE.total_seconds()
+    silence = _supervisor_heartbeat_age() if database == "ok" else None
+    supervised = silence is not None and silence <= MAX_HEARTBEAT_AGE.total_seconds()
     is_well = database == broker == "ok" and supervised
+    status = system_status()
     return JsonResponse(
         {
             "status": "ok" if is_well else "degraded",
             "database": database,
             "broker": broker,
             "supervisor": silence,
+            "tick_lag_seconds": status.tick_lag_seconds,
+            "tick_seconds": status.tick_seconds,
+            "oldest_job_seconds": status.oldest_job_seconds,
+            "queues": [asdict(queue) for queue in status.queues],
+            "processes": {name: asdict(usage) for name, usage in status.processes.items()},
+            "database_connections": status.database_connections,
+            "disk": {"free_bytes": status.disk_free_bytes, "total_bytes": status.disk_total_bytes},
         },
         status=200 if is_well else 503,
         headers={"Cache-Control": "no-store"},
     )
+
+
+@require_safe
+def system(request: SignedInRequest) -> HttpResponse:
+    """Show an administrator of the installation how it is."""
+    if not request.user.is_superuser:
+        raise Forbidden("Only the installation's admin can see how it is.")
+    return render(request, "config/system.html", {"status": system_status()})
 
 
 def _state_of(part: str, ask: Callable[[], None]) -> str:
@@ -62,9 +82,11 @@ def _ask_broker() -> None:
         broker.ping()
 
 
-def _supervisor_silence() -> float | None:
-    """Give the seconds since the supervisor last renewed its lease."""
-    lease = Lease.objects.filter(name=SUPERVISOR).first()
+def _supervisor_heartbeat_age() -> float | None:
+    """Return the seconds since the supervisor last renewed its lease."""
+    times = Lease.objects.filter(name=SUPERVISOR).annotate(now=Now())  # leases go by that clock
+    lease = times.first()
     if lease is None:
         return None
-    return round(max((timezone.now() - lease.expires_at + LASTS).total_seconds(), 0.0), 1)
+    silence: timedelta = lease.now - lease.expires_at + LEASE_DURATION
+    return round(max(silence.total_seconds(), 0.0), 1)

@@ -12,7 +12,8 @@ from runs.models import ProcessGroup
 from workspace.models import ComputeTarget, Environment, Team
 
 NAME_RULE = (
-    "3 to 32 small letters, digits and hyphens, starting with a letter and not ending in a hyphen"
+    "3 to 32 lowercase letters, digits and hyphens, starting with a letter and not ending in a"
+    " hyphen"
 )
 service_name_validator = RegexValidator(r"^[a-z]([-a-z0-9]{1,30}[a-z0-9])\Z", f"Use {NAME_RULE}.")
 
@@ -25,26 +26,27 @@ class ServiceState(models.TextChoices):
     STOPPED = "Stopped"
 
 
-class Opening(models.TextChoices):
+class AccessPolicy(models.TextChoices):
     """Who may score: holders of a key, of a token, members of the team, or everybody."""
 
     KEYS = "keys"
     TOKENS = "tokens"
     TEAM = "team"
-    OPEN = "open"
+    PUBLIC = "open"
 
 
 class Service(models.Model):
     """A model behind a scoring address. `is_wanted` is what people asked for, `state` what is.
 
-    `sticky_by`: "key", the name of a header, or "" for none. What is not asked for is empty:
+    `sticky_by`: "key", the name of a header, or "" for none. `allowed_origins`: the origins whose
+    web pages may call it, as browsers send them. What is not asked for is empty:
     `autoscale`: {"min_replicas", "max_replicas", "target_utilization" (percent),
     "requests_per_replica", "cool_down_seconds", "idle_seconds" (null: never to zero)};
     `rollback`: {"error_rate" (0 to 1), "p95_ms", "min_requests"};
     `request_log`: {"sample" (0 to 1), "redact" (names of inputs)};
     `baseline`: {"at", "source", "rows", "features": {name: {"kind", "edges", "counts"}}}, which
     inputs are held against.
-    A request that meets a service without replicas notes `woken_at`.
+    A request that meets a service without replicas notes `wake_requested_at`.
     """
 
     team = models.ForeignKey(Team, models.CASCADE, related_name="services")
@@ -56,14 +58,17 @@ class Service(models.Model):
         max_length=14, choices=ServiceState.choices, default=ServiceState.TRANSITIONING
     )
     state_reason = models.TextField(blank=True)
-    opening = models.CharField(max_length=6, choices=Opening.choices, default=Opening.KEYS)
+    access_policy = models.CharField(
+        max_length=6, choices=AccessPolicy.choices, default=AccessPolicy.KEYS
+    )
     sticky_by = models.CharField(max_length=64, blank=True)
+    allowed_origins = models.JSONField(default=list, blank=True)
     autoscale = models.JSONField(default=dict, blank=True)
     rollback = models.JSONField(default=dict, blank=True)
     request_log = models.JSONField(default=dict, blank=True)
-    golden_request = models.JSONField(null=True, blank=True)
+    smoke_test_request = models.JSONField(null=True, blank=True)
     baseline = models.JSONField(default=dict, blank=True)
-    woken_at = models.DateTimeField(null=True, blank=True)
+    wake_requested_at = models.DateTimeField(null=True, blank=True)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
     )
@@ -109,11 +114,12 @@ class ServiceKey(models.Model):
 class Revision(models.Model):
     """What a service ran from one deployment on: a model version, resources and replicas.
 
-    `resources`: {"cpu": cores, "memory_gb": GB, "gpu": count}, each may be null. `quick_deaths`
-    counts replicas that ended soon after their start, one after the other; the next one starts at
-    `retry_at`. Once `failure` says why, no more are started. `weight` is its percentage of the
-    requests, null for one that follows the rule: all go to the newest that is proven. It is
-    `proven_at` once all of its replicas passed the golden request. A shadow is sent copies.
+    `resources`: {"cpu": cores, "memory_gb": GB, "gpu": count}, each may be null.
+    `consecutive_crashes` counts replicas that ended soon after their start, one after the other;
+    the next one starts at `retry_at`. Once `failure` says why, no more are started. `weight` is its
+    percentage of the requests, null for one that follows the rule: all go to the newest that is
+    verified. It is `verified_at` once all of its replicas passed the smoke test, and `has_answered`
+    once one of them answered it; a model may refuse a generated request. A shadow is sent copies.
     """
 
     service = models.ForeignKey(Service, models.CASCADE, related_name="revisions")
@@ -126,9 +132,10 @@ class Revision(models.Model):
     )
     weight = models.PositiveSmallIntegerField(null=True, blank=True)
     is_shadow = models.BooleanField(default=False)
-    proven_at = models.DateTimeField(null=True, blank=True)
+    verified_at = models.DateTimeField(null=True, blank=True)
+    has_answered = models.BooleanField(default=False)
     notice = models.TextField(blank=True)
-    quick_deaths = models.PositiveIntegerField(default=0)
+    consecutive_crashes = models.PositiveIntegerField(default=0)
     retry_at = models.DateTimeField(null=True, blank=True)
     failure = models.TextField(blank=True)
     created_by = models.ForeignKey(
@@ -181,22 +188,27 @@ class Replica(models.Model):
     ended_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
-        indexes: ClassVar = [models.Index(fields=["state"], name="replicas_by_state")]
+        indexes: ClassVar = [
+            models.Index(fields=["state"], name="replicas_by_state"),
+            models.Index(fields=["revision", "ended_at"], name="living_replicas_of_revision"),
+            models.Index(fields=["ended_at"], name="replicas_by_end"),
+        ]
 
     def __str__(self) -> str:
         return self.name
 
     @property
     def name(self) -> str:
-        """Give the name of its process, which no other replica of the service has."""
+        """Return the name of its process, which no other replica of the service has."""
         return f"{REPLICA_ROLE}-{self.number}"
 
 
 class Traffic(models.Model):
     """What the gateway of one web process saw of a revision in ten seconds from `at` on.
 
-    `latencies`: counts of answers by duration, one for each of the bounds of deploy/latencies.py.
-    `differing` counts the copies of requests that a shadow answered in another way.
+    `latencies`: counts of answers by duration, one for each of the bounds of
+    deploy/traffic/latency_histogram.py.
+    `mismatches` counts the copies of requests that a shadow answered in another way.
     """
 
     revision = models.ForeignKey(Revision, models.CASCADE, related_name="traffic")
@@ -205,7 +217,7 @@ class Traffic(models.Model):
     requests = models.PositiveIntegerField(default=0)
     errors = models.PositiveIntegerField(default=0)
     in_flight = models.FloatField(default=0.0)
-    differing = models.PositiveIntegerField(default=0)
+    mismatches = models.PositiveIntegerField(default=0)
     latencies = models.JSONField(default=list)
 
     class Meta:
@@ -223,7 +235,7 @@ class LoggedRequest(models.Model):
     service = models.ForeignKey(Service, models.CASCADE, related_name="logged_requests")
     revision = models.ForeignKey(Revision, models.CASCADE, related_name="logged_requests")
     at = models.DateTimeField(default=timezone.now)
-    caller = models.CharField(max_length=150, blank=True)
+    principal = models.CharField(max_length=150, blank=True)
     status = models.PositiveSmallIntegerField()
     seconds = models.FloatField()
     request = models.TextField(blank=True)

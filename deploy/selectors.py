@@ -4,12 +4,14 @@ from itertools import count
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 
 from deploy.models import LoggedRequest, Replica, ReplicaState, Revision, Service
 from models.models import RegisteredModel
-from workspace.errors import FieldError, Invalid, NotFound
 from workspace.models import Team
+from workspace.platform.errors import FieldError, Invalid, NotFound
+from workspace.platform.requests import is_whole_number
 
 REQUESTS_ON_A_PAGE = 50
 LEAST_NAME = 3
@@ -32,7 +34,7 @@ def service_of(team: Team, name: str) -> Service:
 
 
 def revisions_of(service: Service) -> QuerySet[Revision]:
-    """Give a service's revisions, the current one first."""
+    """Return a service's revisions, the current one first."""
     return (
         Revision.objects.filter(service=service)
         .select_related("service", "model_version__model__team", "environment", "created_by")
@@ -42,12 +44,13 @@ def revisions_of(service: Service) -> QuerySet[Revision]:
 
 def counted(revisions: QuerySet[Revision]) -> Any:
     """Have revisions say how many of their replicas are `ready`."""
-    ready = Count("replicas", filter=Q(replicas__state=ReplicaState.READY))
-    return revisions.annotate(ready=ready)
+    ready = Replica.objects.filter(revision=OuterRef("pk"), ended_at=None, state=ReplicaState.READY)
+    number = ready.order_by().values("revision").annotate(number=Count("pk")).values("number")
+    return revisions.annotate(ready=Coalesce(Subquery(number), 0))
 
 
 def current_revision(service: Service) -> Revision:
-    """Give what people asked a service for last: its newest revision that is to be asked."""
+    """Return what people asked a service for last: its newest revision that is to be asked."""
     revisions = revisions_of(service)
     revision = revisions.filter(is_shadow=False).exclude(weight=0).first() or revisions.first()
     if revision is None:
@@ -56,7 +59,7 @@ def current_revision(service: Service) -> Revision:
 
 
 def replicas_of(service: Service) -> QuerySet[Replica]:
-    """Give a service's replicas, the newest first."""
+    """Return a service's replicas, the newest first."""
     return (
         Replica.objects.filter(revision__service=service)
         .select_related("revision__model_version__model", "revision__service", "group")
@@ -65,17 +68,17 @@ def replicas_of(service: Service) -> QuerySet[Replica]:
 
 
 def living_replicas(service: Service) -> QuerySet[Replica]:
-    return replicas_of(service).exclude(state=ReplicaState.ENDED)
+    return replicas_of(service).filter(ended_at=None)
 
 
 def requests_after(service: Service, cursor: str) -> tuple[list[LoggedRequest], str]:
-    """Give kept requests, the newest first, and the cursor of the page after these."""
+    """Return kept requests, the newest first, and the cursor of the page after these."""
     requests = (
         LoggedRequest.objects.filter(service=service).select_related("revision").order_by("-pk")
     )
     if cursor:
-        if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
-            raise Invalid.of(FieldError("cursor", "Use the cursor that the last page gave."))
+        if not is_whole_number(cursor, max_digits=18):
+            raise Invalid.of(FieldError("cursor", "Use the cursor of the previous page."))
         requests = requests.filter(pk__lt=int(cursor))
     found = list(requests[: REQUESTS_ON_A_PAGE + 1])
     page = found[:REQUESTS_ON_A_PAGE]
@@ -89,12 +92,12 @@ def scoring_uri(service: Service) -> str:
 
 
 def serving_uri(service: Service) -> str:
-    """Give the address below which the service speaks TensorFlow Serving's own paths."""
+    """Return the address below which the service speaks TensorFlow Serving's own paths."""
     return f"{settings.TRAINYARD_URL}/serve/{service.team.slug}/{service.name}"
 
 
 def services_of_model(model: RegisteredModel) -> list[Service]:
-    """Give the services whose current revision serves some version of a model."""
+    """Return the services whose current revision serves some version of a model."""
     newest = Revision.objects.filter(service=OuterRef("pk")).order_by("-number")
     return list(
         services_of(model.team)

@@ -11,15 +11,15 @@ from django.db.models import F, OuterRef, Q, Subquery
 from django.utils import timezone
 
 from models.models import ModelAlias, ModelVersion, RegisteredModel, Stage
-from models.registration import MAX_TAGS, Change, read_alias
-from models.selectors import living
-from workspace.errors import Conflict, FieldError, Invalid
-from workspace.services import audit
+from models.registration import MAX_TAGS, VersionChange, check_alias
+from models.selectors import existing_versions
+from workspace.audit import audit
+from workspace.platform.errors import Conflict, FieldError, Invalid
 
 
 @transaction.atomic
-def change_version(*, version: ModelVersion, by: User | None, change: Change) -> None:
-    """Say something else of a version; several who change different tags at once all succeed."""
+def change_version(*, version: ModelVersion, by: User | None, change: VersionChange) -> None:
+    """Change a version; several who change different tags at once all succeed."""
     locked = ModelVersion.objects.select_for_update(of=("self",)).get(pk=version.pk)
     changes: dict[str, object] = {}
     if change.description is not None:
@@ -51,7 +51,7 @@ def _archive_others(version: ModelVersion, stage: str) -> list[str]:
     """Archive the other versions of a stage; none and archived are stages that many may have."""
     if stage in (Stage.NONE, Stage.ARCHIVED):
         return []
-    others = living().filter(model=version.model, stage=stage).exclude(pk=version.pk)
+    others = existing_versions().filter(model=version.model, stage=stage).exclude(pk=version.pk)
     names = [str(other) for other in others]
     others.update(stage=Stage.ARCHIVED)
     return names
@@ -59,9 +59,9 @@ def _archive_others(version: ModelVersion, stage: str) -> list[str]:
 
 @transaction.atomic
 def set_alias(*, version: ModelVersion, by: User | None, name: str) -> bool:
-    """Have an alias stand for a version from now on; give whether it is a new one."""
+    """Have an alias stand for a version from now on; return whether it is a new one."""
     alias, is_new = ModelAlias.objects.update_or_create(
-        model=version.model, name=read_alias(name), defaults={"version": version}
+        model=version.model, name=check_alias(name), defaults={"version": version}
     )
     audit(
         team=version.model.team,
@@ -98,7 +98,7 @@ def delete_version(*, version: ModelVersion, by: User | None) -> None:
 @transaction.atomic
 def delete_model(*, model: RegisteredModel, by: User | None) -> None:
     """Delete every version of a model, or none of them."""
-    versions = list(living().filter(model=model))
+    versions = list(existing_versions().filter(model=model))
     _delete(versions)
     audit(
         team=model.team,

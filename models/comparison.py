@@ -6,12 +6,12 @@ from typing import Any
 
 from models.models import ModelVersion
 from models.selectors import manifest_of
-from runs.metrics import shown
+from runs.metrics.series import shown
 from runs.models import MetricPoint, MetricSeries, Run
 
 
 @dataclass(frozen=True)
-class Line:
+class ComparisonRow:
     """One thing that is known of two versions, as it is in each; None where it is not."""
 
     name: str
@@ -26,19 +26,19 @@ class Line:
         return asdict(self) | {"differs": self.differs}
 
 
-def compare(a: ModelVersion, b: ModelVersion) -> dict[str, list[Line]]:
-    """Give what two versions are, by subject; files are told by their digests."""
+def compare(a: ModelVersion, b: ModelVersion) -> dict[str, list[ComparisonRow]]:
+    """Return what two versions are, by subject; files are told by their digests."""
     return {
-        "facts": _lines(_facts_of(a), _facts_of(b)),
-        "signatures": _lines(_tensors_of(a), _tensors_of(b), sort=True),
-        "metrics": _lines(last_values(a.run), last_values(b.run), sort=True),
-        "tags": _lines(a.tags | a.properties, b.tags | b.properties, sort=True),
-        "files": _lines(_files_of(a), _files_of(b), sort=True),
+        "facts": _rows(_facts_of(a), _facts_of(b)),
+        "signatures": _rows(_tensors_of(a), _tensors_of(b), sort=True),
+        "metrics": _rows(last_values(a.run), last_values(b.run), sort=True),
+        "tags": _rows(a.tags | a.properties, b.tags | b.properties, sort=True),
+        "files": _rows(_files_of(a), _files_of(b), sort=True),
     }
 
 
 def last_values(run: Run | None) -> dict[str, float | str]:
-    """Give the last value of each metric of a run, by name."""
+    """Return the last value of each metric of a run, by name."""
     if run is None:
         return {}
     values: dict[str, float | str] = {}
@@ -63,18 +63,26 @@ def _facts_of(version: ModelVersion) -> dict[str, Any]:
 
 def _tensors_of(version: ModelVersion) -> dict[str, str]:
     return {
-        f"{key} {side[:-1]} {name}": tensor_in_words(tensor)
+        f"{key} {side[:-1]} {name}": format_tensor(tensor)
         for key, signature in version.signatures.items()
         for side in ("inputs", "outputs")
         for name, tensor in signature[side].items()
     }
 
 
-def tensor_in_words(tensor: Mapping[str, Any]) -> str:
-    return f"{tensor['dtype']}, {shape_in_words(tensor['shape'])}"
+def format_tensor(tensor: Mapping[str, Any]) -> str:
+    return f"{format_dtype(tensor)}, {format_shape(tensor['shape'])}"
 
 
-def shape_in_words(shape: list[int] | None) -> str:
+def format_dtype(tensor: Mapping[str, Any]) -> str:
+    """Write a type, with `ragged` or `sparse` where the tensor is not dense."""
+    if "encoding" not in tensor:
+        return str(tensor["dtype"])
+    known = "" if tensor["dtype"] == "invalid" else f" {tensor['dtype']}"
+    return f"{tensor['encoding']}{known}"
+
+
+def format_shape(shape: list[int] | None) -> str:
     """Write a shape with `any` for a length that is left open."""
     if shape is None:
         return "any"
@@ -87,6 +95,8 @@ def _files_of(version: ModelVersion) -> dict[str, str]:
     return {entry.path: entry.digest for entry in manifest_of(version).entries}
 
 
-def _lines(a: Mapping[str, Any], b: Mapping[str, Any], *, sort: bool = False) -> list[Line]:
+def _rows(a: Mapping[str, Any], b: Mapping[str, Any], *, sort: bool = False) -> list[ComparisonRow]:
     names: Iterable[str] = {**a, **b}
-    return [Line(name, a.get(name), b.get(name)) for name in (sorted(names) if sort else names)]
+    return [
+        ComparisonRow(name, a.get(name), b.get(name)) for name in (sorted(names) if sort else names)
+    ]

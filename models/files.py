@@ -7,30 +7,29 @@ from hashlib import sha256
 from io import BytesIO
 from typing import BinaryIO
 
-from models.models import Conversion, ModelVersion
+from models.models import ModelVersion, OnnxConversion
 from models.selectors import manifest_of
-from runs.blobs import CHUNK, BlobStore, store_for
-from runs.models import Process
-from runs.snapshots import DamagedManifest, Entry, Manifest, stored_manifest, tar_of
-from workspace.errors import Conflict
-from workspace.streaming import pieces_of
+from runs.source.blobs import CHUNK, BlobStore, store_for
+from runs.source.snapshots import DamagedManifest, Manifest, ManifestEntry, stored_manifest, tar_of
+from workspace.platform.errors import Conflict
+from workspace.platform.streaming import file_chunks
 
-GZIP = 31  # of zlib: the window's size, plus 16 for gzip's frame
+GZIP_WBITS = 31  # of zlib: the window's size, plus 16 for gzip's frame
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-class Damaged(Conflict):
+class FilesDamaged(Conflict):
     """What is stored is not what was registered."""
 
 
-class Checked(BlobStore):
+class VerifyingBlobStore(BlobStore):
     """A store that holds every file against its digest as it is read to the end."""
 
     def open(self, digest: str) -> BinaryIO:
-        return _CheckedFile(super().open(digest), digest)  # type: ignore[return-value]
+        return _VerifyingFile(super().open(digest), digest)  # type: ignore[return-value]
 
 
-class _CheckedFile:
+class _VerifyingFile:
     def __init__(self, file: BinaryIO, digest: str) -> None:
         self._file = file
         self._expected = digest
@@ -40,82 +39,79 @@ class _CheckedFile:
         piece = self._file.read(size)
         self._digester.update(piece)
         if not piece and self._digester.hexdigest() != self._expected:
-            raise Damaged(f"Blob {self._expected} is damaged: its bytes have another digest.")
+            raise FilesDamaged(f"Blob {self._expected} is damaged: its bytes have another digest.")
         return piece
 
-    def __enter__(self) -> "_CheckedFile":
+    def __enter__(self) -> "_VerifyingFile":
         return self
 
     def __exit__(self, *args: object) -> None:
         self._file.close()
 
 
-def check_files(version: ModelVersion) -> None:
+def verify_files(version: ModelVersion) -> None:
     """Read every file of a version, so that none is sent that is not as it was registered.
 
     Raises Damaged, naming the file.
     """
     for entry in manifest_of(version).entries:
-        check_blob(version, entry)
+        verify_blob(version, entry)
 
 
-def check_blob(version: ModelVersion, entry: Entry) -> None:
+def verify_blob(version: ModelVersion, entry: ManifestEntry) -> None:
     try:
-        with Checked(store_for(version.model.team).root).open(entry.digest) as file:
+        with VerifyingBlobStore(store_for(version.model.team).root).open(entry.digest) as file:
             while file.read(CHUNK):
                 pass
-    except (Damaged, FileNotFoundError) as error:
-        what = "gone from" if isinstance(error, FileNotFoundError) else "damaged in"
-        raise Damaged(
-            f"{entry.path} of {version} is {what} the storage (SHA-256 {entry.digest}), so nothing"
-            " of it is given out. Bring the storage back from a backup, or register it again."
+    except (FilesDamaged, FileNotFoundError) as error:
+        what = "missing from" if isinstance(error, FileNotFoundError) else "damaged in"
+        raise FilesDamaged(
+            f"{entry.path} of {version} is {what} the storage (SHA-256 {entry.digest}), so it"
+            " cannot be downloaded or served. Restore a backup, or register it again."
         ) from None
 
 
-def onnx_file(conversion: Conversion) -> tuple[str, Iterator[bytes]]:
-    """Give the digest and the bytes of a converted version. Raises Damaged."""
+def onnx_file(conversion: OnnxConversion) -> tuple[str, Iterator[bytes]]:
+    """Return the digest and the bytes of a converted version. Raises Damaged."""
     version = conversion.version
     store = store_for(version.model.team)
     try:
         (entry,) = stored_manifest(store, conversion.manifest_digest).entries
     except (FileNotFoundError, DamagedManifest):
-        raise Damaged(
-            f"The ONNX file of {version} is gone from the storage, or damaged in it. Convert the"
+        raise FilesDamaged(
+            f"The ONNX file of {version} is missing from the storage, or damaged in it. Convert the"
             " version again."
         ) from None
-    check_blob(version, entry)
-    return entry.digest, pieces_of(store.open(entry.digest))
+    verify_blob(version, entry)
+    return entry.digest, file_chunks(store.open(entry.digest))
 
 
-def tar_for_process(process: Process) -> Iterator[bytes]:
-    """Give what a replica's runner unpacks: model/<version>/ with the version's files."""
-    version = process.group.replica.revision.model_version
-    check_files(version)
-    return _tar(version, f"model/{version.version}")
-
-
-def _tar(version: ModelVersion, top: str) -> Iterator[bytes]:
+def tar_of_version(version: ModelVersion, top: str) -> Iterator[bytes]:
+    """Return a version as a .tar, piece by piece, under the folder `top`."""
     manifest = manifest_of(version)
     placed = Manifest(
-        tuple(Entry(f"{top}/{entry.path}", entry.digest, entry.size) for entry in manifest.entries)
+        tuple(
+            ManifestEntry(f"{top}/{entry.path}", entry.digest, entry.size)
+            for entry in manifest.entries
+        )
     )
-    return tar_of(Checked(store_for(version.model.team).root), placed)
+    return tar_of(VerifyingBlobStore(store_for(version.model.team).root), placed)
 
 
 def as_tar_gz(version: ModelVersion) -> Iterator[bytes]:
-    """Give a version as a .tar.gz, piece by piece, under a folder with its number."""
-    packer = zlib.compressobj(6, zlib.DEFLATED, GZIP)
-    for piece in _tar(version, str(version.version)):
+    """Yield a version as a .tar.gz, piece by piece, under a folder with its number."""
+    packer = zlib.compressobj(6, zlib.DEFLATED, GZIP_WBITS)
+    for piece in tar_of_version(version, str(version.version)):
         if packed := packer.compress(piece):
             yield packed
     yield packer.flush()
 
 
 def as_zip(version: ModelVersion) -> Iterator[bytes]:
-    """Give a version as a .zip, piece by piece, under a folder with its number."""
+    """Yield a version as a .zip, piece by piece, under a folder with its number."""
     manifest = manifest_of(version)
-    store = Checked(store_for(version.model.team).root)
-    out = _Drain()
+    store = VerifyingBlobStore(store_for(version.model.team).root)
+    out = _ZipBuffer()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for entry in manifest.entries:
             info = zipfile.ZipInfo(f"{version.version}/{entry.path}", EPOCH)
@@ -131,7 +127,7 @@ def as_zip(version: ModelVersion) -> Iterator[bytes]:
     yield out.take()
 
 
-class _Drain(BytesIO):
+class _ZipBuffer(BytesIO):
     """A file that cannot be sought, so that a zip is written straight through."""
 
     def seekable(self) -> bool:

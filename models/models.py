@@ -9,7 +9,10 @@ from django.utils import timezone
 
 from runs.models import Run
 from workspace.models import Team
+from workspace.platform.background_jobs import JobRow
 
+MAX_FRAMEWORK_VERSION = 32
+MAX_SAVED_WITH = 64
 NAME_RULE = (
     "1 to 255 letters, digits, hyphens, dots and underscores, starting with a letter or digit"
 )
@@ -43,7 +46,9 @@ class ModelVersion(models.Model):
 
     `resource_configuration`: {"cpu": cores, "memory_in_gb": GB, "gpu": count}, each may be null.
     `signatures`: {key: {"method": .., "inputs": {name: {"dtype": .., "shape": [..] or null}},
+    with "encoding" where one is "ragged", "sparse" or "composite",
     "outputs": the same}}. `properties` are set once; tags, stage and description may change.
+    `saved_with` is the TensorFlow that wrote the files, as they say it themselves.
     `scan`: what a reader should know of its graphs, [{"level", "kind", "message"}], null before.
     One that is deleted stays as a row, for what served it once; its files are swept away.
     """
@@ -55,7 +60,8 @@ class ModelVersion(models.Model):
     )
     path = models.CharField(max_length=1000, blank=True)
     framework = models.CharField(max_length=32, default="TensorFlow")
-    framework_version = models.CharField(max_length=32)
+    framework_version = models.CharField(max_length=MAX_FRAMEWORK_VERSION)
+    saved_with = models.CharField(max_length=MAX_SAVED_WITH, blank=True)
     resource_configuration = models.JSONField(default=dict)
     tags = models.JSONField(default=dict)
     properties = models.JSONField(default=dict)
@@ -97,24 +103,23 @@ class ModelAlias(models.Model):
         return f"{self.model}@{self.name}"
 
 
-class WorkState(models.TextChoices):
+class JobState(models.TextChoices):
     WAITING = "waiting"
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
 
 
-class Work(models.Model):
+class BackgroundJob(JobRow):
     """What a worker does in an environment. One that stops without an end stops its heartbeat."""
 
-    state = models.CharField(max_length=7, choices=WorkState.choices, default=WorkState.WAITING)
+    state = models.CharField(max_length=7, choices=JobState.choices, default=JobState.WAITING)
     step = models.CharField(max_length=100, blank=True)
     error = models.TextField(blank=True)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
     )
     created_at = models.DateTimeField(default=timezone.now)
-    heartbeat_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -122,10 +127,10 @@ class Work(models.Model):
 
     @property
     def is_over(self) -> bool:
-        return self.state in (WorkState.DONE, WorkState.FAILED)
+        return self.state in (JobState.DONE, JobState.FAILED)
 
 
-class Conversion(Work):
+class OnnxConversion(BackgroundJob):
     """A version as ONNX: the file (alone in a manifest), and how close it comes to the SavedModel.
 
     `parity`: {"rows", "signature", "is_close", "outputs": {name: {"absolute", "relative"}}}.
@@ -141,7 +146,7 @@ class Conversion(Work):
         return f"{self.version} as ONNX"
 
 
-class Import(Work):
+class ModelImport(BackgroundJob):
     """A Keras file that becomes a version once it is converted; the file is alone in a manifest.
 
     `registration`: what models.registration reads. `allows_code` lets it hold Lambda layers.
@@ -155,7 +160,7 @@ class Import(Work):
     registration = models.JSONField()
     allows_code = models.BooleanField(default=False)
     version = models.OneToOneField(
-        ModelVersion, models.SET_NULL, null=True, blank=True, related_name="brought_by"
+        ModelVersion, models.SET_NULL, null=True, blank=True, related_name="imported_by"
     )
 
     class Meta:

@@ -1,162 +1,178 @@
-"""What is said of a version when it is registered, read strictly, every error at once."""
+"""What a version is registered as, and what can be changed of it later."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from models.models import NAME_RULE, Stage, model_name_validator
-from runs.reading import Reader
-from workspace.errors import FieldError, Invalid
+from workspace.platform.errors import FieldError, Invalid
+from workspace.platform.validation import ANYTHING, Regex, StrictModel
 
 FRAMEWORK = "TensorFlow"
 MODEL_NAME = re.compile(model_name_validator.regex)
-VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){1,2}((a|b|rc)\d{1,3})?", re.ASCII)
-PAGE_NAME = "register"  # of the address of the page that registers models
+VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){1,2}((a|b|-?rc)\d{1,3}|[-.]dev\d{1,8})?", re.ASCII)
+RESERVED_NAME = "register"  # of the address of the page that registers models
 MAX_TAGS = 50
 TAG_LENGTH = 256
 ALIAS_LENGTH = 64
 DESCRIPTION_LENGTH = 10_000
-MOST_CORES = 4096
-MOST_GB = 1e6
-MOST_GPUS = 64
+MAX_CORES = 4096
+MAX_MEMORY_GB = 1e6
+MAX_GPUS = 64
 
 
-@dataclass(frozen=True)
-class Registration:
-    """What to register a SavedModel as; an empty framework version is taken from the model."""
-
-    name: str
-    framework_version: str = ""
-    resource_configuration: dict[str, Any] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
-    properties: dict[str, str] = field(default_factory=dict)
-    stage: str = Stage.NONE
-    description: str = ""
+def _name(name: str) -> str:
+    if name == RESERVED_NAME:
+        raise ValueError("This name is taken by a page. Choose another.")
+    return name
 
 
-FIELDS = (
-    "name",
-    "framework",
-    "framework_version",
-    "resource_configuration",
-    "tags",
-    "properties",
-    "stage",
-    "description",
-)
+def _framework(name: str) -> str:
+    if name not in ("", FRAMEWORK):
+        raise ValueError(f"Only {FRAMEWORK} models, saved as SavedModels, are supported.")
+    return FRAMEWORK
 
 
-@dataclass(frozen=True)
-class Change:
-    """What is to be said of a version from now on; None leaves it as it was.
-
-    A tag that is None goes away. `archive_others` archives what had the stage before.
-    """
-
-    stage: str | None = None
-    archive_others: bool = False
-    description: str | None = None
-    tags: dict[str, str | None] | None = None
+def _label_text(value: object) -> object:
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        return str(value)
+    raise ValueError("Use text or a number.")
 
 
-def read_registration(data: Mapping[str, Any], *, besides: tuple[str, ...] = ()) -> Registration:
-    """Read a registration's fields; `besides` are others that the caller reads."""
-    reader = Reader(dict(data))
-    name = reader.text("name", pattern=MODEL_NAME, hint=NAME_RULE)
-    if name == PAGE_NAME:
-        reader.refuse("name", "This name is taken by a page. Choose another.")
-    if reader.take("framework") not in (None, "", FRAMEWORK):
-        reader.refuse("framework", f"Only {FRAMEWORK} models, saved as SavedModels, are taken.")
-    registration = Registration(
-        name=name,
-        framework_version=_version(reader),
-        resource_configuration=_resources(reader),
-        tags=_labels(reader, "tags"),
-        properties=_labels(reader, "properties"),
-        stage=reader.choice("stage", Stage.values),
-        description=_description(reader),
+def _is_valid_label(text: str) -> bool:
+    return len(text) <= TAG_LENGTH and "\0" not in text
+
+
+def _label(text: str) -> str:
+    if not _is_valid_label(text):
+        raise ValueError(f"Use names and values of 1 to {TAG_LENGTH} characters.")
+    return text
+
+
+def _label_name(text: str) -> str:
+    return _label(text if text.strip() else "\0")
+
+
+def _description(text: str) -> str:
+    if len(text) > DESCRIPTION_LENGTH or "\0" in text:
+        raise ValueError(f"Use text of at most {DESCRIPTION_LENGTH:,} characters.")
+    return text.strip()
+
+
+LabelName = Annotated[str, AfterValidator(_label_name)]
+Label = Annotated[str, BeforeValidator(_label_text), AfterValidator(_label)]
+Labels = Annotated[dict[LabelName, Label], Field(max_length=MAX_TAGS)]
+LABELS = f"At most {MAX_TAGS}, each a name and a text or number of up to {TAG_LENGTH} characters."
+STAGES = "Stage of the version. Services may name a model by stage."
+Description = Annotated[str, AfterValidator(_description)]
+OptionalText = Annotated[str, Regex(ANYTHING, "1 to 1,000 characters", optional=True)]
+
+
+class ResourceConfiguration(StrictModel):
+    """The resources that each replica of a service has by default."""
+
+    cpu: float | None = Field(default=None, ge=0.01, le=MAX_CORES, description="CPU cores.")
+    memory_in_gb: float | None = Field(
+        default=None,
+        ge=0.01,
+        le=MAX_MEMORY_GB,
+        description="Memory in GB (10^9 bytes). Azure ML's spelling memoryInGB is accepted too.",
     )
-    _finish(reader, (*FIELDS, *besides))
-    return registration
+    gpu: int | None = Field(default=None, ge=0, le=MAX_GPUS, description="Whole GPUs.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_azureml_name(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or "memoryInGB" not in data:
+            return data
+        others = {name: value for name, value in data.items() if name != "memoryInGB"}
+        return {**others, "memory_in_gb": data["memoryInGB"]}
 
 
-def read_change(data: object) -> Change:
-    """Read the body that changes a version. Raises Invalid with every error."""
-    reader = Reader(data)
-    if reader.take("properties") is not None:
-        reader.refuse("properties", "Properties are set once, when a version is registered.")
-    removed = [key for key, value in reader.mapping("tags").items() if value is None]
-    kept = {key: value for key, value in reader.mapping("tags").items() if value is not None}
-    tags = _labels(Reader({"tags": kept}, errors=reader.errors), "tags")
-    change = Change(
-        stage=reader.choice("stage", Stage.values) if reader.take("stage") is not None else None,
-        archive_others=reader.boolean("archive_others", default=False),
-        description=_description(reader) if reader.take("description") is not None else None,
-        tags=None if reader.take("tags") is None else {**tags, **dict.fromkeys(removed)},
+class Registration(StrictModel):
+    """What to register a SavedModel as."""
+
+    name: Annotated[str, Regex(MODEL_NAME, NAME_RULE), AfterValidator(_name)] = Field(
+        description="An existing name adds a version; a new name creates a model."
     )
-    _finish(reader, ("stage", "archive_others", "description", "tags", "properties"))
-    return change
+    framework: Annotated[str, AfterValidator(_framework)] = Field(
+        default=FRAMEWORK, description=f"{FRAMEWORK}, the only one."
+    )
+    framework_version: Annotated[str, Regex(VERSION, "a version such as 2.15.1", optional=True)] = (
+        Field(default="", description="Default: the run's, or the one in the model.")
+    )
+    resource_configuration: ResourceConfiguration = Field(
+        default=ResourceConfiguration(), description="Default resources of a replica."
+    )
+    tags: Labels = Field(default={}, description=LABELS)
+    properties: Labels = Field(default={}, description=f"{LABELS} They can't be changed later.")
+    stage: Annotated[Stage, Field(strict=False)] = Field(default=Stage.NONE, description=STAGES)
+    description: Description = Field(
+        default="", description=f"At most {DESCRIPTION_LENGTH:,} characters."
+    )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `Registration(**data)` makes again, without what a subclass adds."""
+        return self.model_dump(mode="json", include=set(Registration.model_fields))
 
 
-def read_alias(name: str) -> str:
+class RegistrationOfUpload(Registration):
+    """What to register an uploaded archive or Keras file as."""
+
+    path: OptionalText = Field(
+        default="", description="Path of the SavedModel. Needed only where there are several."
+    )
+    allow_code: bool = Field(
+        default=False,
+        description="Run the Python code of Lambda layers when a Keras file is converted.",
+    )
+    sha256: OptionalText = Field(default="", description="The file is checked against it.")
+
+
+class RegistrationOfRun(Registration):
+    """What to register a folder or Keras file of a run's outputs as."""
+
+    run: int = Field(ge=1, lt=2**31, description="Number of the run.")
+    path: OptionalText = Field(
+        default="", description="Path in the outputs. Needed only where there are several models."
+    )
+    allow_code: bool = Field(
+        default=False,
+        description="Run the Python code of Lambda layers when a Keras file is converted.",
+    )
+
+
+class VersionChange(StrictModel):
+    """Changes of a version. What is not given stays as it is."""
+
+    stage: Annotated[Stage, Field(strict=False)] | None = Field(default=None, description=STAGES)
+    archive_others: bool = Field(
+        default=False, description="Archive the versions currently in this stage."
+    )
+    description: Description | None = Field(
+        default=None, description=f"At most {DESCRIPTION_LENGTH:,} characters."
+    )
+    tags: Annotated[dict[LabelName, Label | None], Field(max_length=MAX_TAGS)] | None = Field(
+        default=None, description="Sets these tags and keeps the others; null removes a tag."
+    )
+    properties: Any = Field(default=None, description="Can't be changed.")
+
+    @field_validator("properties")
+    @classmethod
+    def _is_not_given(cls, value: Any) -> Any:
+        if value is not None:
+            raise ValueError("Properties are set once, when a version is registered.")
+        return value
+
+
+class AliasTarget(StrictModel):
+    version: int | str = Field(description="Number, stage or @ALIAS of a version.")
+
+
+def check_alias(name: str) -> str:
     """Check the name of an alias. Raises Invalid."""
     if len(name) > ALIAS_LENGTH or not MODEL_NAME.fullmatch(name):
         hint = NAME_RULE.replace("255", str(ALIAS_LENGTH))
         raise Invalid.of(FieldError("alias", f"Use {hint}."))
     return name
-
-
-def _finish(reader: Reader, known: tuple[str, ...]) -> None:
-    try:
-        reader.finish(known)
-    except Invalid as error:
-        raise Invalid.of(*error.errors) from None
-
-
-def _version(reader: Reader) -> str:
-    if reader.take("framework_version") in (None, ""):
-        return ""
-    return reader.text("framework_version", pattern=VERSION, hint="a version such as 2.15.1")
-
-
-def _resources(reader: Reader) -> dict[str, Any]:
-    """Read cpu, memory_in_gb and gpu; Azure ML's spelling memoryInGB is taken too."""
-    given = reader.mapping("resource_configuration")
-    if "memoryInGB" in given:
-        given = {**given, "memory_in_gb": given["memoryInGB"]}
-        del given["memoryInGB"]
-    inner = Reader(given, prefix="resource_configuration", errors=reader.errors)
-    resources = {
-        "cpu": inner.decimal("cpu", low=0.01, high=MOST_CORES),
-        "memory_in_gb": inner.decimal("memory_in_gb", low=0.01, high=MOST_GB),
-        "gpu": inner.optional_integer("gpu", low=0, high=MOST_GPUS),
-    }
-    inner.finish(resources)
-    return {name: value for name, value in resources.items() if value is not None}
-
-
-def _labels(reader: Reader, field: str) -> dict[str, str]:
-    given = reader.mapping(field)
-    if len(given) > MAX_TAGS:
-        reader.refuse(field, f"Use at most {MAX_TAGS} {field}.")
-        return {}
-    for key, value in given.items():
-        where = f"{field}.{key[:TAG_LENGTH]}"
-        if not isinstance(value, str | int | float) or isinstance(value, bool):
-            reader.refuse(where, "Use text or a number.")
-        elif not key.strip() or not all(_fits_a_tag(text) for text in (key, str(value))):
-            reader.refuse(where, f"Use names and values of 1 to {TAG_LENGTH} characters.")
-    return {key: str(value) for key, value in given.items()}
-
-
-def _fits_a_tag(text: str) -> bool:
-    return len(text) <= TAG_LENGTH and "\0" not in text
-
-
-def _description(reader: Reader) -> str:
-    value = reader.take("description") or ""
-    if not isinstance(value, str) or len(value) > DESCRIPTION_LENGTH or "\0" in value:
-        reader.refuse("description", f"Use text of at most {DESCRIPTION_LENGTH:,} characters.")
-        return ""
-    return value.strip()

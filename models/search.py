@@ -7,11 +7,12 @@ from django.db.models.fields.json import KeyTransform
 
 from models.models import ModelVersion, RegisteredModel, Stage
 from models.selectors import models_of
-from workspace.errors import FieldError, Invalid
 from workspace.models import Team
+from workspace.platform.errors import FieldError, Invalid
+from workspace.platform.requests import is_whole_number
 
 PAGE = 50
-MOST_PAGES = 100_000
+MAX_PAGES = 100_000
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,10 @@ class Page:
     has_next: bool
 
 
-def found_models(
+def search_models(
     team: Team, *, q: str = "", tag: str = "", framework: str = "", stage: str = ""
 ) -> QuerySet[RegisteredModel]:
-    """Give the models whose name holds `q` and of which one version has all the rest.
+    """Return the models whose name holds `q` and of which one version has all the rest.
 
     `tag` is a name, or name: value; `framework` a version such as 2.15, or its beginning.
     """
@@ -47,11 +48,11 @@ def found_models(
     return found.filter(Exists(versions)) if stage or framework or tag else found
 
 
-def page_of(models: QuerySet[RegisteredModel], number: str) -> Page:
-    """Give one page, counted from 1. Raises Invalid for a number that is none."""
-    wanted = int(number) if number.isascii() and number.isdigit() and len(number) < 9 else 0
-    if not 1 <= wanted <= MOST_PAGES:
-        raise Invalid.of(FieldError("page", "Use a page's number, from 1 on."))
+def paginate(models: QuerySet[RegisteredModel], number: str) -> Page:
+    """Return one page, counted from 1. Raises Invalid for a number that is none."""
+    wanted = int(number) if is_whole_number(number, max_digits=8) else 0
+    if not 1 <= wanted <= MAX_PAGES:
+        raise Invalid.of(FieldError("page", "Use a page number, from 1."))
     start = (wanted - 1) * PAGE
     found = list(models[start : start + PAGE + 1])
     return Page(found[:PAGE], wanted, len(found) > PAGE)

@@ -6,38 +6,40 @@ from typing import Any
 from django.db.models import OuterRef, QuerySet, Subquery
 
 from models.models import (
-    Conversion,
-    Import,
+    JobState,
     ModelAlias,
+    ModelImport,
     ModelVersion,
+    OnnxConversion,
     RegisteredModel,
     Stage,
-    WorkState,
 )
-from models.savedmodel import GRAPH_FILE, folders_of, is_keras_file, scan
-from runs.blobs import store_for
-from runs.files import outputs_of
+from models.savedmodel.folders import GRAPH_FILE, folders_of, is_keras_file
+from models.savedmodel.inspection import scan
+from runs.files.store import outputs_of
 from runs.models import Run
-from runs.snapshots import DamagedManifest, Manifest, stored_manifest
-from workspace.errors import NotFound
+from runs.source.blobs import store_for
+from runs.source.snapshots import DamagedManifest, Manifest, stored_manifest
 from workspace.models import Team
+from workspace.platform.errors import NotFound
+from workspace.platform.requests import is_whole_number
 
 
 @dataclass(frozen=True)
-class Offer:
+class ModelCandidate:
     """A SavedModel among a run's outputs, and a name to register it under."""
 
     path: str
     name: str
 
 
-def living() -> QuerySet[ModelVersion]:
-    """Give the versions that nobody deleted, with their model and team."""
+def existing_versions() -> QuerySet[ModelVersion]:
+    """Return the versions that nobody deleted, with their model and team."""
     return ModelVersion.objects.filter(deleted_at=None).select_related("model__team")
 
 
 def models_of(team: Team) -> QuerySet[RegisteredModel]:
-    """Give a team's models, the one with the newest version first.
+    """Return a team's models, the one with the newest version first.
 
     `newest` (a number) and `newest_at` are annotated. A model without versions is none.
     """
@@ -62,9 +64,9 @@ def model_of(team: Team, name: str) -> RegisteredModel:
 
 
 def versions_of(model: RegisteredModel) -> QuerySet[ModelVersion]:
-    """Give a model's versions with their lineage, the newest first."""
+    """Return a model's versions with their lineage, the newest first."""
     return (
-        living()
+        existing_versions()
         .filter(model=model)
         .select_related("model__team", "run__experiment", "run__snapshot", "created_by", "onnx")
         .prefetch_related("aliases")
@@ -73,12 +75,12 @@ def versions_of(model: RegisteredModel) -> QuerySet[ModelVersion]:
 
 
 def versions_of_team(team: Team) -> QuerySet[ModelVersion]:
-    """Give every version of a team's models, by name, the newest first."""
-    return living().filter(model__team=team).order_by("model__name", "-version")
+    """Return every version of a team's models, by name, the newest first."""
+    return existing_versions().filter(model__team=team).order_by("model__name", "-version")
 
 
 def version_of(team: Team, name: str, which: int | str) -> ModelVersion:
-    """Give a version of a model by its number, its @alias, or its stage (the newest of it)."""
+    """Return a version of a model by its number, its @alias, or its stage (the newest of it)."""
     model = model_of(team, name)
     found = versions_of(model)
     text = str(which)
@@ -88,7 +90,7 @@ def version_of(team: Team, name: str, which: int | str) -> ModelVersion:
     elif text in Stage.values:
         version = found.filter(stage=text).first()
         missing = f"Model {name} has no version with the stage {text}."
-    elif text.isascii() and text.isdigit() and len(text) < 10:
+    elif is_whole_number(text):
         version = found.filter(version=int(text)).first()
         newest: int = model.newest  # type: ignore[attr-defined]
         missing = f"Model {name} has no version {text}; its newest is {newest}."
@@ -103,7 +105,7 @@ def version_of(team: Team, name: str, which: int | str) -> ModelVersion:
 
 
 def alias_of(team: Team, name: str, alias: str) -> ModelAlias:
-    """Give an alias of a model that stands for a version which is there."""
+    """Return an alias of a model that stands for a version which is there."""
     aliases = ModelAlias.objects.select_related("model__team", "version__model")
     found = aliases.filter(model=model_of(team, name), name=alias.replace("\0", "?")).first()
     if found is None:
@@ -112,7 +114,7 @@ def alias_of(team: Team, name: str, alias: str) -> ModelAlias:
 
 
 def version_named(team: Team, reference: str) -> ModelVersion:
-    """Give what NAME:3, NAME:production, NAME@champion or NAME (the newest version) stands for."""
+    """Return the version that NAME:3, NAME:production, NAME@champion or NAME (newest) means."""
     name, mark, which = reference.partition("@" if "@" in reference else ":")
     if mark:
         return version_of(team, name, f"@{which}" if mark == "@" else which)
@@ -121,20 +123,20 @@ def version_named(team: Team, reference: str) -> ModelVersion:
 
 
 def manifest_of(version: ModelVersion) -> Manifest:
-    """Give the files of a version."""
+    """Return the files of a version."""
     try:
         return stored_manifest(store_for(version.model.team), version.manifest_digest)
     except FileNotFoundError:
-        raise NotFound(f"The files of {version} are gone from the storage.") from None
+        raise NotFound(f"The files of {version} are missing from the storage.") from None
     except DamagedManifest:
         raise DamagedManifest(
-            f"The list of {version}'s files is damaged in the storage. Bring the storage back from"
-            " a backup, or register it again."
+            f"The list of {version}'s files is damaged in the storage. Restore a backup, or"
+            " register it again."
         ) from None
 
 
 def scan_of(version: ModelVersion) -> list[dict[str, Any]]:
-    """Give what a scan found; one registered before there were scans is scanned now."""
+    """Return what a scan found; one registered before there were scans is scanned now."""
     if version.scan is None:
         sizes = {entry.path: entry.size for entry in manifest_of(version).entries}
         digests = {entry.path: entry.digest for entry in manifest_of(version).entries}
@@ -145,14 +147,14 @@ def scan_of(version: ModelVersion) -> list[dict[str, Any]]:
     return found
 
 
-def manifests_kept_for(team: Team) -> list[str]:
-    """Give the digests of the manifests of all that a team's registry has.
+def manifests_in_use(team: Team) -> list[str]:
+    """Return the digests of the manifests of all that a team's registry has.
 
     They are of its versions, of those as ONNX, and of files that are yet to be converted.
     """
-    versions = living().filter(model__team=team)
-    converted = Conversion.objects.filter(version__in=versions).exclude(manifest_digest="")
-    coming = Import.objects.filter(team=team, state__in=[WorkState.WAITING, WorkState.RUNNING])
+    versions = existing_versions().filter(model__team=team)
+    converted = OnnxConversion.objects.filter(version__in=versions).exclude(manifest_digest="")
+    coming = ModelImport.objects.filter(team=team, state__in=[JobState.WAITING, JobState.RUNNING])
     return [
         digest
         for kept in (versions, converted, coming)
@@ -160,7 +162,7 @@ def manifests_kept_for(team: Team) -> list[str]:
     ]
 
 
-def lost_files(version: ModelVersion) -> list[str]:
+def missing_files(version: ModelVersion) -> list[str]:
     """Name the files of a version that the storage has no longer, or not whole."""
     try:
         entries = manifest_of(version).entries
@@ -171,12 +173,12 @@ def lost_files(version: ModelVersion) -> list[str]:
     return [entry.path for entry in entries if entry.digest in lost]
 
 
-def saved_models_in(run: Run) -> list[Offer]:
+def registrable_models_in(run: Run) -> list[ModelCandidate]:
     """Find every SavedModel among a run's outputs, and Keras files after them."""
     paths = [file.path for file in outputs_of(run)]
     keras = [path for path in paths if is_keras_file(path)]
-    found = [Offer(folder, _name_for(folder, run)) for folder in folders_of(paths)]
-    return [*(Offer(path, _name_for(_stem(path), run)) for path in keras), *found]
+    found = [ModelCandidate(folder, _name_for(folder, run)) for folder in folders_of(paths)]
+    return [*(ModelCandidate(path, _name_for(_stem(path), run)) for path in keras), *found]
 
 
 def _stem(path: str) -> str:

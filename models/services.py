@@ -9,13 +9,13 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import F
 
-from models.models import ModelVersion, RegisteredModel
+from models.models import MAX_FRAMEWORK_VERSION, MAX_SAVED_WITH, ModelVersion, RegisteredModel
 from models.registration import FRAMEWORK, Registration
-from models.sources import Found, from_archive, from_folder, from_run, from_uploads
-from runs.blobs import BlobStore, store_for
+from models.sources import StoredSavedModel, from_archive, from_folder, from_run, from_uploads
 from runs.models import Run
+from runs.source.blobs import BlobStore, store_for
+from workspace.audit import audit
 from workspace.models import Team
-from workspace.services import audit
 
 
 def register_from_run(
@@ -63,14 +63,19 @@ def register_from_folder(
     folder: Path,
     path: str,
     registration: Registration,
+    when_made: Callable[[ModelVersion], None],
 ) -> ModelVersion:
-    """Register the SavedModel in a folder of ours; `path` says what it was made of."""
+    """Register the SavedModel in a folder of ours; `path` says what it was made of.
+
+    `when_made` is called in the transaction: there is no version without what it writes.
+    """
     return _register(
         team=team,
         by=by,
         run=run,
         registration=registration,
         fetch=partial(from_folder, folder, path),
+        when_made=when_made,
     )
 
 
@@ -80,10 +85,12 @@ def _register(
     by: User | None,
     run: Run | None,
     registration: Registration,
-    fetch: Callable[[BlobStore], Found],
+    fetch: Callable[[BlobStore], StoredSavedModel],
+    when_made: Callable[[ModelVersion], None] | None = None,
 ) -> ModelVersion:
     store = store_for(team)
     found = fetch(store)
+    saved_with = found.saved_model.tensorflow_version[:MAX_SAVED_WITH]
     # The manifest is stored before the row is written, so a version that exists is whole.
     store.put_lasting(found.manifest.content)
     with transaction.atomic():
@@ -99,8 +106,11 @@ def _register(
             framework=FRAMEWORK,
             framework_version=registration.framework_version
             or _version_of_run(run)
-            or found.saved_model.tensorflow_version,
-            resource_configuration=registration.resource_configuration,
+            or saved_with[:MAX_FRAMEWORK_VERSION],
+            saved_with=saved_with,
+            resource_configuration=registration.resource_configuration.model_dump(
+                exclude_none=True
+            ),
             tags=registration.tags,
             properties=registration.properties,
             stage=registration.stage,
@@ -119,6 +129,8 @@ def _register(
             subject=str(version),
             run=run.number if run else None,
         )
+        if when_made is not None:
+            when_made(version)
     return version
 
 

@@ -1,5 +1,7 @@
-"""The one door through which a run changes its status."""
+"""The one place where a run changes its status."""
 
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -7,38 +9,64 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from runs.events import group_of_run, nudge_on_commit, record
+from runs.events import RunRequeueRequested, RunStatusChanged, record, record_numbered
 from runs.models import Run, RunEvent
 from runs.states import (
-    NEXT,
-    OUTCOME,
+    STATUS_OF_REASON,
     TIMESTAMPS,
+    TRANSITIONS,
     WITH_PROCESSES,
     EndReason,
     RequeueReason,
     RunStatus,
 )
-from workspace import bell
+from workspace.platform import wakeup
 
 
-class ForbiddenMove(Exception):
-    """The table of arrows has no such arrow."""
+class ForbiddenTransition(Exception):
+    """The table of transitions has no such transition."""
 
 
 class StaleRun(Exception):
-    """Another process moved the run first."""
+    """Another process changed the run's status first."""
+
+
+@dataclass(frozen=True)
+class PhaseTime:
+    """The time that a run spent in one status: from `since` on, in seconds."""
+
+    name: str
+    since: str
+    seconds: float
+    open: bool
+
+
+@dataclass(frozen=True)
+class EndDetail:
+    """Why a run ended, as `Run.end_detail` holds it.
+
+    `process` is the one that decided the end, `lines` are its last log lines, `hint` is
+    {"title", "remedy"} for an error whose cause is known.
+    """
+
+    message: str = ""
+    process: str = ""
+    exit_code: int | None = None
+    lines: list[str] = field(default_factory=list)
+    hint: dict[str, str] | None = None
 
 
 @transaction.atomic
-def move(run: Run, to: RunStatus, **changes: Any) -> RunEvent:
-    """Take a run to its next status with its time and numbered event, and tell after commit.
+def transition(run: Run, to: RunStatus, **changes: Any) -> RunEvent:
+    """Change a run's status, with its timestamp and numbered event, and announce it on commit.
 
     `changes` are further fields of the run, written by the same UPDATE.
-    Raises ForbiddenMove for an arrow that is not in the table, StaleRun when the run has moved.
+    Raises ForbiddenTransition for a transition that is not in the table, StaleRun when another
+    process changed the status first.
     """
     came_from = RunStatus(run.status)
-    if to not in NEXT[came_from]:
-        raise ForbiddenMove(f"{came_from} to {to}")
+    if to not in TRANSITIONS[came_from]:
+        raise ForbiddenTransition(f"{came_from} to {to}")
     at = timezone.now()
     if to in TIMESTAMPS:
         changes[TIMESTAMPS[to]] = at
@@ -48,46 +76,49 @@ def move(run: Run, to: RunStatus, **changes: Any) -> RunEvent:
     if not moved:
         raise StaleRun(f"{run} is no longer {came_from}")
     run.refresh_from_db(fields=["status", "last_seq", *changes])
-    event = RunEvent.objects.create(
-        run=run,
-        seq=run.last_seq,
-        type="run.status_changed",
-        data={"from": came_from, "to": to, "reason": run.end_reason},
-        at=at,
-    )
-    nudge_on_commit(group_of_run(run.pk), "event")
-    transaction.on_commit(bell.ring)
+    changed = RunStatusChanged(from_=came_from, to=to, reason=run.end_reason)
+    event = record_numbered(run, changed, at)
+    transaction.on_commit(wakeup.send)
     return event
 
 
-def requeue(run: Run, reason: RequeueReason, **data: Any) -> bool:
-    """Ask that a run's attempt is brought to its end and the run put back into the queue.
+def requeue(
+    run: Run,
+    reason: RequeueReason,
+    *,
+    message: str = "",
+    end_reason: str = "",
+    process: str = "",
+    exit_code: int | None = None,
+) -> bool:
+    """Request that a run's attempt is stopped and the run queued again.
 
-    The supervisor carries it out; a cancel meanwhile wins. `data` says why in the run's timeline.
-    Gives whether it was asked: a run without processes, or on its way back already, is left alone.
+    The supervisor carries it out; a cancel meanwhile wins. The other arguments go into the run's
+    timeline. Returns False for a run without processes and for one that is being queued already.
     """
     with transaction.atomic():
         asked = Run.objects.filter(
-            pk=run.pk, status__in=WITH_PROCESSES, requeue_because="", cancel_requested_at=None
+            pk=run.pk, status__in=WITH_PROCESSES, requeue_reason="", cancel_requested_at=None
         ).update(
-            requeue_because=reason,
+            requeue_reason=reason,
             restarts=F("restarts") + int(reason == RequeueReason.RESTART),
         )
         if asked:
-            run.refresh_from_db(fields=["requeue_because", "restarts"])
-            record(run, "run.requeue_requested", because=reason, **data)
-            transaction.on_commit(bell.ring)
+            run.refresh_from_db(fields=["requeue_reason", "restarts"])
+            event = RunRequeueRequested(reason, message, end_reason, process, exit_code)
+            record(run, event)
+            transaction.on_commit(wakeup.send)
     return bool(asked)
 
 
-def put_back(run: Run) -> None:
-    """Put a run whose attempt is gone back into the queue, where it has kept its place."""
-    move(
+def return_to_queue(run: Run) -> None:
+    """Queue a run again whose attempt is gone; it has kept its position."""
+    transition(
         run,
         RunStatus.QUEUED,
-        requeue_because="",
-        not_responding_since=None,
-        still_since=None,
+        requeue_reason="",
+        target_unreachable_since=None,
+        hung_since=None,
         preparing_at=None,
         starting_at=None,
         running_at=None,
@@ -95,28 +126,49 @@ def put_back(run: Run) -> None:
 
 
 def finalize(
-    run: Run, reason: EndReason, *, message: str, process: str = "", **detail: Any
+    run: Run,
+    reason: EndReason,
+    *,
+    message: str,
+    process: str = "",
+    exit_code: int | None = None,
+    lines: Sequence[str] = (),
 ) -> None:
-    """Send a run to its end, whose outcome `reason` decides; `message` says why in one sentence."""
-    move(
+    """Start finalizing a run; `reason` decides its outcome, `message` explains it in a sentence."""
+    detail = EndDetail(message, process, exit_code, list(lines))
+    transition(
         run,
         RunStatus.FINALIZING,
         end_reason=reason,
-        end_detail={"message": message, "process": process, **detail},
-        waiting_because="",
-        requeue_because="",
-        still_since=None,
+        end_detail=asdict(detail),
+        wait_reason="",
+        requeue_reason="",
+        hung_since=None,
     )
 
 
-def conclude(run: Run, **detail: Any) -> None:
-    """Give a finalized run the final status that its end reason stands for."""
-    outcome = OUTCOME[EndReason(run.end_reason)]
-    move(run, outcome, end_detail=run.end_detail | detail)
+def conclude(
+    run: Run,
+    *,
+    lines: Sequence[str] | None = None,
+    hint: dict[str, str] | None = None,
+    missing: str = "",
+) -> None:
+    """Set the final status that a finalized run's end reason stands for.
+
+    `lines` and `hint` complete its EndDetail; `missing` tells what could not be kept of it.
+    """
+    detail = EndDetail(**run.end_detail)
+    if missing:
+        detail = replace(detail, message=f"{detail.message} {missing}".strip())
+    if lines is not None:
+        detail = replace(detail, lines=list(lines), hint=hint)
+    outcome = STATUS_OF_REASON[EndReason(run.end_reason)]
+    transition(run, outcome, end_detail=asdict(detail))
 
 
-def phases_of(run: Run, now: datetime) -> list[dict[str, Any]]:
-    """Give the time spent in each phase: name, start, and seconds (the last one until `now`)."""
+def phases_of(run: Run, now: datetime) -> list[PhaseTime]:
+    """Return the phases that a run has reached; the last one lasts until `now`."""
     marks = [
         (RunStatus.QUEUED, _queued_at(run)),
         (RunStatus.PREPARING, run.preparing_at),
@@ -127,20 +179,20 @@ def phases_of(run: Run, now: datetime) -> list[dict[str, Any]]:
     reached = [(status, at) for status, at in marks if at is not None]
     ends = [at for _, at in reached[1:]] + [run.ended_at or now]
     return [
-        {
-            "name": status.value,
-            "since": at.isoformat(),
-            "seconds": round(max((end - at).total_seconds(), 0.0), 3),
-            "open": run.ended_at is None and status == run.status,
-        }
+        PhaseTime(
+            name=status.value,
+            since=at.isoformat(),
+            seconds=round(max((end - at).total_seconds(), 0.0), 3),
+            open=run.ended_at is None and status == run.status,
+        )
         for (status, at), end in zip(reached, ends, strict=True)
     ]
 
 
 def _queued_at(run: Run) -> datetime:
-    """Give when a run came into the queue, the last time where it did so several times."""
+    """Return when a run was queued, or queued again the last time."""
     back = (
-        RunEvent.objects.filter(run=run, type="run.status_changed", data__to=RunStatus.QUEUED)
+        RunEvent.objects.filter(run=run, type=RunStatusChanged.type, data__to=RunStatus.QUEUED)
         .order_by("seq")
         .last()
     )

@@ -13,13 +13,16 @@ from workspace.models import ComputeTarget, Environment, Experiment, Team
 class Snapshot(models.Model):
     """An immutable source directory: a manifest of paths and SHA-256 digests over a team's blobs.
 
-    The manifest itself is kept in the blob store under `digest`.
+    The manifest itself is kept in the blob store under `digest`. `ignored_files` are files that a
+    program may import or a configuration may name and that the latest upload left out, each with
+    its rule.
     """
 
     team = models.ForeignKey(Team, models.CASCADE, related_name="snapshots")
     digest = models.CharField(max_length=64)
     file_count = models.IntegerField()
     total_bytes = models.BigIntegerField()
+    ignored_files = models.JSONField(default=list)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
     )
@@ -38,7 +41,7 @@ class Run(models.Model):
     """One submission: a snapshot, a configuration and what became of it.
 
     `config` is what `runs.config.RunConfig.to_row` gives. Only `runs.lifecycle.move` writes
-    `status`. `requeue_because` is set while an attempt is brought to its end so that the run can go
+    `status`. `requeue_reason` is set while an attempt is brought to its end so that the run can go
     back to the queue; `queue_rank` places it there among its equals in priority (its key when not
     set); `restarts` counts attempts that failed and were not the last. `placement` is what the
     queue gave the coming attempt: the node and GPUs of each process, in the order they are planned.
@@ -61,20 +64,21 @@ class Run(models.Model):
     idempotency_key = models.CharField(max_length=100, blank=True)
 
     status = models.CharField(max_length=12, choices=RunStatus.choices, default=RunStatus.QUEUED)
-    waiting_because = models.CharField(max_length=300, blank=True)
+    wait_reason = models.CharField(max_length=300, blank=True)
     end_reason = models.CharField(max_length=20, choices=EndReason.choices, blank=True)
     end_detail = models.JSONField(default=dict)
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
+    kill_requested_at = models.DateTimeField(null=True, blank=True)
     queue_rank = models.FloatField(null=True, blank=True)
     placement = models.JSONField(default=list)
-    requeue_because = models.CharField(max_length=12, choices=RequeueReason.choices, blank=True)
+    requeue_reason = models.CharField(max_length=12, choices=RequeueReason.choices, blank=True)
     restarts = models.PositiveIntegerField(default=0)
-    not_responding_since = models.DateTimeField(null=True, blank=True)
-    still_since = models.DateTimeField(null=True, blank=True)
+    target_unreachable_since = models.DateTimeField(null=True, blank=True)
+    hung_since = models.DateTimeField(null=True, blank=True)
     resumed_from = models.ForeignKey(
         "self", models.PROTECT, null=True, blank=True, related_name="resumed_by"
     )
-    sealed_image_login = models.TextField(blank=True)
+    encrypted_image_login = models.TextField(blank=True)
     last_seq = models.PositiveIntegerField(default=0)
 
     created_at = models.DateTimeField(default=timezone.now)
@@ -96,6 +100,8 @@ class Run(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["team", "-number"], name="runs_newest_first"),
             models.Index(fields=["status"], name="runs_by_status"),
+            models.Index(fields=["environment", "ended_at"], name="runs_of_an_environment"),
+            models.Index(fields=["team", "environment"], name="runs_of_a_team_by_env"),
         ]
 
     def __str__(self) -> str:
@@ -106,12 +112,20 @@ class Run(models.Model):
         return self.status in TERMINAL
 
 
+class ProcessGroupQuerySet(models.QuerySet["ProcessGroup"]):
+    def mark_removed(self) -> None:
+        """Note that these groups are over: they write no more, and their secrets are forgotten."""
+        self.update(is_fenced=True, removed_at=timezone.now(), encrypted_secrets="")
+
+
 class ProcessGroup(models.Model):
     """One attempt of a run, or one replica of a service: processes that start and end together.
 
     Its label names it on the compute target; each attempt is a new group with new tokens, so that
     processes of an old attempt can write nothing into a new one. `channel` is the channel-layer
-    group of those who watch it.
+    group of those who watch it. `encrypted_secrets` is what `runs.launch.run_secrets` returned.
+    Once an attempt is over, a worker is asked to read the rest of its metrics, and has read them at
+    `metrics_read_at`.
     """
 
     label = models.CharField(max_length=64, unique=True)
@@ -122,11 +136,28 @@ class ProcessGroup(models.Model):
     run = models.ForeignKey(Run, models.CASCADE, null=True, blank=True, related_name="attempts")
     attempt = models.PositiveIntegerField(default=1)
     grace_seconds = models.PositiveIntegerField(default=30)
+    encrypted_secrets = models.TextField(blank=True)
     is_fenced = models.BooleanField(default=False)
     created_at = models.DateTimeField(default=timezone.now)
-    go_at = models.DateTimeField(null=True, blank=True)
+    barrier_opened_at = models.DateTimeField(null=True, blank=True)
     stop_requested_at = models.DateTimeField(null=True, blank=True)
     removed_at = models.DateTimeField(null=True, blank=True)
+    metrics_requested_at = models.DateTimeField(null=True, blank=True)
+    metrics_read_at = models.DateTimeField(null=True, blank=True)
+
+    objects = ProcessGroupQuerySet.as_manager()
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(
+                fields=["metrics_requested_at"],
+                condition=models.Q(metrics_requested_at__isnull=False, metrics_read_at=None),
+                name="groups_with_unread_metrics",
+            ),
+            models.Index(fields=["environment", "removed_at"], name="groups_of_an_environment"),
+            models.Index(fields=["team", "environment"], name="groups_of_a_team_by_env"),
+            models.Index(fields=["removed_at"], name="groups_by_removal"),
+        ]
 
     def __str__(self) -> str:
         return self.label
@@ -135,6 +166,7 @@ class ProcessGroup(models.Model):
 class Process(models.Model):
     """One process under a runner. `launch` is what the runner is told to start.
 
+    `uploaded_bytes`: how much has come of the file that it is uploading.
     `launch`: {"command": [..], "environment": {..}, "source": "snapshot" or "model"}.
     """
 
@@ -155,6 +187,7 @@ class Process(models.Model):
     exit_code = models.IntegerField(null=True, blank=True)
     exit_reason = models.CharField(max_length=200, blank=True)
     out_of_memory = models.BooleanField(default=False)
+    uploaded_bytes = models.BigIntegerField(default=0)
     heartbeat_at = models.DateTimeField(null=True, blank=True)
     ready_at = models.DateTimeField(null=True, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
@@ -215,15 +248,38 @@ class RunFile(models.Model):
 
 
 class MetricSeries(models.Model):
-    """A named scalar of one process of a run (the process is empty when there is only one)."""
+    """A named scalar of one process of a run (the process is empty when there is only one).
+
+    `attempt` is the last one that wrote it; from `first_step` on all points are of that attempt.
+    """
 
     run = models.ForeignKey(Run, models.CASCADE, related_name="series")
+    process = models.CharField(max_length=32, blank=True)
+    name = models.CharField(max_length=200)
+    attempt = models.PositiveIntegerField(default=1)
+    first_step = models.BigIntegerField(null=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["run", "process", "name"], name="one_series_per_name")
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class LeftOutMetric(models.Model):
+    """A named scalar of which nothing is kept, as the run has too many."""
+
+    run = models.ForeignKey(Run, models.CASCADE, related_name="+")
     process = models.CharField(max_length=32, blank=True)
     name = models.CharField(max_length=200)
 
     class Meta:
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["run", "process", "name"], name="one_series_per_name")
+            models.UniqueConstraint(
+                fields=["run", "process", "name"], name="one_left_out_metric_per_name"
+            )
         ]
 
     def __str__(self) -> str:

@@ -1,16 +1,12 @@
 """Reads of runs that need more than one line."""
 
-from collections.abc import Iterable
-from datetime import datetime
-from typing import Any
-
 from django.db.models import Q, QuerySet
 
-from runs.lifecycle import phases_of
 from runs.models import Process, ProcessGroup, Run, RunEvent
 from runs.states import RunStatus
-from workspace.errors import FieldError, Invalid, NotFound
 from workspace.models import Team
+from workspace.platform.errors import FieldError, Invalid, NotFound
+from workspace.platform.requests import is_whole_number
 
 PAGE = 50
 
@@ -48,17 +44,17 @@ def filtered(
             | Q(config__entry_script__icontains=q)
             | Q(created_by__username__icontains=q)
         )
-        if q.isascii() and q.isdigit() and len(q) < 10:
+        if is_whole_number(q):
             matches |= Q(number=int(q))
         runs = runs.filter(matches)
     return runs
 
 
 def page_after(runs: QuerySet[Run], cursor: str) -> tuple[list[Run], str]:
-    """Give the runs below the number that `cursor` names, and the cursor of the next page."""
+    """Return the runs below the number that `cursor` names, and the cursor of the next page."""
     if cursor:
-        if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 10):
-            raise Invalid.of(FieldError("cursor", "Use the cursor that the last page gave."))
+        if not is_whole_number(cursor):
+            raise Invalid.of(FieldError("cursor", "Use the cursor of the previous page."))
         runs = runs.filter(number__lt=int(cursor))
     found = list(runs[: PAGE + 1])
     return found[:PAGE], str(found[PAGE - 1].number) if len(found) > PAGE else ""
@@ -69,39 +65,10 @@ def latest_attempt(run: Run) -> ProcessGroup | None:
 
 
 def processes_of_run(run: Run) -> QuerySet[Process]:
-    """Give the processes of the run's latest attempt, the deciding one first."""
+    """Return the processes of the run's latest attempt, the deciding one first."""
     group = latest_attempt(run)
     return Process.objects.filter(group=group) if group else Process.objects.none()
 
 
 def events_after(run: Run, seq: int) -> QuerySet[RunEvent]:
     return RunEvent.objects.filter(run=run, seq__gt=seq).order_by("seq")
-
-
-def status_message(run: Run, now: datetime) -> dict[str, Any]:
-    """Give the message `run.status` of the websocket."""
-    return {
-        "type": "run.status",
-        "status": run.status,
-        "seq": run.last_seq,
-        "at": now.isoformat(),
-        "phases": phases_of(run, now),
-        "waiting_because": run.waiting_because,
-        "end_reason": run.end_reason,
-        "end_detail": run.end_detail,
-    }
-
-
-def process_messages(processes: Iterable[Process]) -> list[dict[str, Any]]:
-    """Give a message `process.status` of the websocket for each process."""
-    return [
-        {
-            "type": "process.status",
-            "process": process.name,
-            "state": process.state,
-            "exit_code": process.exit_code,
-            "reason": process.exit_reason,
-            "node": process.node,
-        }
-        for process in processes
-    ]

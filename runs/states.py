@@ -1,4 +1,4 @@
-"""Statuses of runs, the arrows between them, and why a run may end. Pure data."""
+"""Statuses of runs, the transitions between them, and why a run may end. Pure data."""
 
 from django.db.models import TextChoices
 
@@ -16,7 +16,7 @@ class RunStatus(TextChoices):
 
 S = RunStatus
 
-NEXT: dict[RunStatus, frozenset[RunStatus]] = {
+TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
     S.QUEUED: frozenset({S.PREPARING, S.FINALIZING}),
     S.PREPARING: frozenset({S.STARTING, S.FINALIZING}),
     S.STARTING: frozenset({S.RUNNING, S.QUEUED, S.FINALIZING}),
@@ -27,7 +27,7 @@ NEXT: dict[RunStatus, frozenset[RunStatus]] = {
     S.CANCELED: frozenset(),
 }
 
-TERMINAL = frozenset(status for status, following in NEXT.items() if not following)
+TERMINAL = frozenset(status for status, following in TRANSITIONS.items() if not following)
 UNFINISHED = frozenset(RunStatus) - TERMINAL
 WITH_PROCESSES = frozenset({S.STARTING, S.RUNNING})
 
@@ -43,30 +43,30 @@ TIMESTAMPS = {
 
 
 class EndReason(TextChoices):
-    COMPLETED = "completed", "All deciding processes ended well"
+    COMPLETED = "completed", "All required processes exited with code 0"
     CANCELED = "canceled", "Canceled"
     ENVIRONMENT_FAILED = "environment_failed", "The environment could not be built"
     START_FAILED = "start_failed", "The processes could not be started"
-    NEVER_CAME_UP = "never_came_up", "A process never came up"
+    NEVER_CAME_UP = "never_came_up", "A process did not start in time"
     PROCESS_FAILED = "process_failed", "A process failed"
     OUT_OF_MEMORY = "out_of_memory", "A process ran out of memory"
     LOST = "lost", "A process disappeared"
     TIME_LIMIT = "time_limit", "The maximum duration was reached"
-    NOT_RESPONDING = "not_responding", "Its compute target stopped answering"
-    NO_PROGRESS = "no_progress", "No progress was seen for too long"
+    TARGET_UNREACHABLE = "target_unreachable", "The compute target is unreachable"
+    NO_PROGRESS = "no_progress", "No progress for too long"
 
 
-OUTCOME: dict[EndReason, RunStatus] = dict.fromkeys(EndReason, S.FAILED) | {
+STATUS_OF_REASON: dict[EndReason, RunStatus] = dict.fromkeys(EndReason, S.FAILED) | {
     EndReason.COMPLETED: S.COMPLETED,
     EndReason.CANCELED: S.CANCELED,
 }
 
 
 class RequeueReason(TextChoices):
-    """Why an attempt is brought to its end and its run put back into the queue."""
+    """Why an attempt is stopped and its run queued again."""
 
     PREEMPTED = "preempted", "Preempted by a run of higher priority"
-    RESTART = "restart", "An attempt failed and restarts are left"
+    RESTART = "restart", "The attempt failed; the run restarts"
 
 
 class ProcessState(TextChoices):

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from runs import views, views_targets
+from runs.pages import runs, targets
 
 app_name = "runs"
 
@@ -11,17 +11,18 @@ RUN = f"{RUNS}<int:number>/"
 TARGET = "t/<slug:slug>/targets/<slug:name>/"
 
 urlpatterns = [
-    path(RUNS, views.run_list, name="list"),
-    path(RUN, views.run_logs, name="logs"),
-    path(f"{RUN}metrics/", views.run_metrics, name="metrics"),
-    path(f"{RUN}usage/", views.run_usage, name="usage"),
-    path(f"{RUN}outputs/", views.run_outputs, name="outputs"),
-    path(f"{RUN}configuration/", views.run_configuration, name="configuration"),
-    path(f"{RUN}code/", views.run_code, name="code"),
-    path(f"{RUN}timeline/", views.run_timeline, name="timeline"),
-    path(f"{RUN}head/", views.run_head, name="head"),
-    path(f"{RUN}cancel/", views.cancel, name="cancel"),
-    path(TARGET, views_targets.target, name="target"),
-    path(f"{TARGET}live/", views_targets.target_live, name="target_live"),
-    path(f"{TARGET}queue/<int:pk>/move/", views_targets.queue_move, name="queue_move"),
+    path(RUNS, runs.run_list, name="list"),
+    path(RUN, runs.run_logs, name="logs"),
+    path(f"{RUN}metrics/", runs.run_metrics, name="metrics"),
+    path(f"{RUN}usage/", runs.run_usage, name="usage"),
+    path(f"{RUN}outputs/", runs.run_outputs, name="outputs"),
+    path(f"{RUN}configuration/", runs.run_configuration, name="configuration"),
+    path(f"{RUN}code/", runs.run_code, name="code"),
+    path(f"{RUN}timeline/", runs.run_timeline, name="timeline"),
+    path(f"{RUN}head/", runs.run_head, name="head"),
+    path(f"{RUN}idle/", runs.run_idle, name="idle"),
+    path(f"{RUN}cancel/", runs.cancel, name="cancel"),
+    path(TARGET, targets.target, name="target"),
+    path(f"{TARGET}live/", targets.target_live, name="target_live"),
+    path(f"{TARGET}queue/<int:pk>/move/", targets.queue_move, name="queue_move"),
 ]

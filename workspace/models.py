@@ -1,6 +1,5 @@
-"""What a team shares: members, invitations, tokens, compute targets, environments, experiments."""
+"""What a team shares: members, secrets, tokens, compute targets, environments, experiments."""
 
-from datetime import datetime
 from typing import ClassVar
 
 from django.conf import settings
@@ -8,12 +7,30 @@ from django.core.validators import RegexValidator
 from django.db import models
 from django.utils import timezone
 
-MEBIBYTE = 1024 * 1024
+from workspace.compute.registry import KindInfo, kind_info
+from workspace.platform.background_jobs import JobRow
+from workspace.platform.leases import Lease as Lease  # a model of this app
+from workspace.sizes import MEGABYTE
 
 slug_validator = RegexValidator(
     r"^[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?$",
-    "Use 1 to 32 small letters, digits and hyphens, starting and ending with a letter or digit.",
+    "Use 1 to 32 lowercase letters, digits and hyphens, with a letter or digit at both ends.",
 )
+
+
+class Installation(models.Model):
+    """The one installation that the database is of, and how often it was started.
+
+    The file `installation` of its home says the same. `purged_until` is the time by which the daily
+    maintenance judges what is old (workspace.retention).
+    """
+
+    identity = models.CharField(max_length=32, primary_key=True)
+    starts = models.PositiveBigIntegerField(default=0)
+    purged_until = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return self.identity
 
 
 class Role(models.TextChoices):
@@ -31,7 +48,7 @@ class Role(models.TextChoices):
 class Team(models.Model):
     slug = models.CharField(max_length=32, unique=True, validators=[slug_validator])
     name = models.CharField(max_length=100)
-    snapshot_max_bytes = models.BigIntegerField(default=300 * MEBIBYTE)
+    snapshot_max_bytes = models.BigIntegerField(default=300 * MEGABYTE)
     snapshot_max_files = models.IntegerField(default=2000)
     created_at = models.DateTimeField(default=timezone.now)
 
@@ -60,6 +77,29 @@ class Membership(models.Model):
     @property
     def may_write(self) -> bool:
         return Role(self.role).covers(Role.MEMBER)
+
+
+class TeamSecret(models.Model):
+    """A value that runs of the team get by its name. It is replaced or deleted, never shown."""
+
+    team = models.ForeignKey(Team, models.CASCADE, related_name="secrets")
+    name = models.CharField(max_length=64)
+    encrypted_value = models.TextField()
+    size_bytes = models.PositiveIntegerField()
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+    updated_at = models.DateTimeField(default=timezone.now)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["team", "name"], name="one_secret_per_name")
+        ]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class OneTimePassword(models.Model):
@@ -140,16 +180,6 @@ class ApiToken(models.Model):
         return self.revoked_at is None and not expired
 
 
-class TargetKind(models.TextChoices):
-    LOCAL = "local", "This machine, without containers"
-    DOCKER = "docker", "A Docker Engine"
-    SWARM = "swarm", "A Docker Swarm"
-
-    @property
-    def has_containers(self) -> bool:
-        return self != TargetKind.LOCAL
-
-
 class TargetManager(models.Manager["ComputeTarget"]):
     """The targets that are there; deleted ones are found only through what once ran on them."""
 
@@ -160,15 +190,17 @@ class TargetManager(models.Manager["ComputeTarget"]):
 class ComputeTarget(models.Model):
     """A place where a team's processes run, and how much of it they may use.
 
-    Targets with the same `pool` stand for the same machines, whose capacity counts once. Fields
-    that start with `sealed_` hold what `workspace.sealing` gave, and are never shown. Limits that
-    are not set are those of the machines. `idle_cpus` and `idle_memory_bytes` stay idle on every
-    node, left to whatever else it does. `shared_folder` is on the same disk on every node.
+    `kind` is one of `workspace.compute.registry.KINDS`. Targets with the same `pool` stand for the
+    same machines, whose capacity counts once. Fields that start with `encrypted_` hold what
+    `workspace.platform.encryption` returned, and are never shown. Limits that are not set are those
+    of the machines. `idle_cpus` and `idle_memory_bytes` stay idle on every node, left to whatever
+    else it does. `shared_folder` is on the same disk on every node. `is_trusted`: the address is
+    given by the installation's admin, so it may be this machine's or a private one.
     """
 
     team = models.ForeignKey(Team, models.CASCADE, related_name="targets")
     name = models.CharField(max_length=32, validators=[slug_validator])
-    kind = models.CharField(max_length=10, choices=TargetKind.choices, default=TargetKind.LOCAL)
+    kind = models.CharField(max_length=20, default="local")
     is_paused = models.BooleanField(default=False)
     allow_shared = models.BooleanField(
         default=False,
@@ -178,12 +210,13 @@ class ComputeTarget(models.Model):
     max_processes = models.PositiveIntegerField(default=64)
 
     address = models.CharField(max_length=300, blank=True)
+    is_trusted = models.BooleanField(default=False)
     tls_ca = models.TextField(blank=True)
     tls_cert = models.TextField(blank=True)
-    sealed_tls_key = models.TextField(blank=True)
+    encrypted_tls_key = models.TextField(blank=True)
     registry = models.CharField(max_length=200, blank=True)
     registry_user = models.CharField(max_length=200, blank=True)
-    sealed_registry_password = models.TextField(blank=True)
+    encrypted_registry_password = models.TextField(blank=True)
     base_image = models.CharField(max_length=300, blank=True)
     gpu_base_image = models.CharField(max_length=300, blank=True)
     web_url = models.URLField(blank=True)
@@ -203,10 +236,10 @@ class ComputeTarget(models.Model):
     images_max_bytes = models.BigIntegerField(null=True, blank=True)
 
     unreachable_since = models.DateTimeField(null=True, blank=True)
-    unreachable_because = models.CharField(max_length=500, blank=True)
-    lost_after_seconds = models.PositiveIntegerField(default=600)
-    still_after_seconds = models.PositiveIntegerField(default=1800)
-    ends_still_runs = models.BooleanField(default=False)
+    unreachable_reason = models.CharField(max_length=500, blank=True)
+    unreachable_timeout_seconds = models.PositiveIntegerField(default=600)
+    hang_timeout_seconds = models.PositiveIntegerField(default=1800)
+    fail_hung_runs = models.BooleanField(default=False)
 
     created_at = models.DateTimeField(default=timezone.now)
     deleted_at = models.DateTimeField(null=True, blank=True)
@@ -225,16 +258,28 @@ class ComputeTarget(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def kind_info(self) -> KindInfo:
+        return kind_info(self.kind)
 
-class TargetGrant(models.Model):
-    """How much of a target one team may use; a team that is not its owner needs one to use it."""
 
-    target = models.ForeignKey(ComputeTarget, models.CASCADE, related_name="grants")
-    team = models.ForeignKey(Team, models.CASCADE, related_name="target_grants")
+class GrantLimits(models.Model):
+    """How much of a target a team may use."""
+
     max_runs = models.PositiveIntegerField(null=True, blank=True)
     max_gpus = models.PositiveIntegerField(null=True, blank=True)
     gpu_hours_a_month = models.FloatField(null=True, blank=True)
     min_role = models.CharField(max_length=10, choices=Role.choices, default=Role.MEMBER)
+
+    class Meta:
+        abstract = True
+
+
+class TargetGrant(GrantLimits):
+    """How much of a target one team may use; a team that is not its owner needs one to use it."""
+
+    target = models.ForeignKey(ComputeTarget, models.CASCADE, related_name="grants")
+    team = models.ForeignKey(Team, models.CASCADE, related_name="target_grants")
 
     class Meta:
         constraints: ClassVar = [
@@ -245,6 +290,22 @@ class TargetGrant(models.Model):
         return f"{self.team} on {self.target}"
 
 
+class TargetOffer(GrantLimits):
+    """A share of a target that was not accepted yet. `to` is the slug of a team, or of none."""
+
+    target = models.ForeignKey(ComputeTarget, models.CASCADE, related_name="offers")
+    to = models.CharField(max_length=32)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["target", "to"], name="one_offer_per_slug")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.target} for {self.to}"
+
+
 class EnvironmentState(models.TextChoices):
     PENDING = "pending"
     BUILDING = "building"
@@ -252,17 +313,18 @@ class EnvironmentState(models.TextChoices):
     FAILED = "failed"
 
 
-class Environment(models.Model):
+class Environment(JobRow):
     """The Python packages that processes on one pool of machines run with, built once per digest.
 
     `target` is the one through which it is built and held: any of its pool will do.
 
-    `spec` is what `workspace.environments.EnvironmentSpec` serialises to; `digest` is its SHA-256.
+    `spec` is what `workspace.compute.environment_spec.EnvironmentSpec` serialises to; `digest` is
+    its SHA-256.
     `packages` gives the version of each Python package, `versions` those of what matters most.
     """
 
     digest = models.CharField(max_length=64, unique=True)
-    kind = models.CharField(max_length=10, choices=TargetKind.choices)
+    kind = models.CharField(max_length=20)
     target = models.ForeignKey(ComputeTarget, models.SET_NULL, null=True, related_name="+")
     spec = models.JSONField()
     state = models.CharField(
@@ -275,7 +337,6 @@ class Environment(models.Model):
     size_bytes = models.BigIntegerField(default=0)
     created_at = models.DateTimeField(default=timezone.now)
     built_at = models.DateTimeField(null=True, blank=True)
-    heartbeat_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(default=timezone.now)
 
     def __str__(self) -> str:
@@ -313,16 +374,3 @@ class AuditEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} {self.subject}"
-
-
-class Lease(models.Model):
-    """Who may act as the one holder of a duty, and until when."""
-
-    name = models.CharField(max_length=50, primary_key=True)
-    holder = models.CharField(max_length=100, blank=True)
-    expires_at: "models.DateTimeField[datetime, datetime]" = models.DateTimeField(
-        default=timezone.now
-    )
-
-    def __str__(self) -> str:
-        return f"{self.name} held by {self.holder}"

@@ -18,7 +18,7 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trai
 
 @cache
 def ray() -> dict[str, float]:
-    """Give Ray Jobs' times: post, first_line, twenty, stop; and lines a second of its log tail."""
+    """Return Ray Jobs' times: post, first_line, twenty, stop; and log lines a second."""
     return _figures_of("ray_jobs", "ray[default]==2.60.0")
 
 

@@ -137,7 +137,7 @@ def _gang(workers: int) -> dict[str, object]:
 
 
 def _first_lines(site: ContainerSite, workers: int) -> float:
-    """Give how long after its submission the last process of a run printed its first line."""
+    """Return how long after its submission the last process of a run printed its first line."""
     form, kind = submission("hello", **on_engine({**PLAIN, **_gang(workers)}))
     waited_for = {f"worker-{index}" for index in range(workers)}
     began = time.perf_counter()

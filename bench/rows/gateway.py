@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from bench import procfs
 from bench.bench import Bench
 from bench.load import Load, load
-from bench.measure import Line, NotMeasured
+from bench.measure import Line, RowSkipped
 from bench.site import Site, until
 
 BODY = json.dumps({"instances": [[5.1, 3.5, 1.4, 0.2]]}).encode()
@@ -61,12 +61,12 @@ def measure(bench: Bench) -> Iterator[Line]:
 def measure_memory(bench: Bench) -> Iterator[Line]:
     """Weigh the web process before and after very many requests."""
     if not bench.has_peers:
-        raise NotMeasured("its million requests are sent with FULL=1")
+        raise RowSkipped("its million requests are sent with FULL=1")
     site = bench.site
     bench.say("deploying a model")
     headers = {"Authorization": f"Bearer {_key_of_half(site)}"}
     gateway = f"{site.url}/api/v1/teams/default/services/half/score"
-    [web] = [pid for pid in procfs.tree(site.pid) if procfs.name_of(pid) == "ty:web"]
+    [web] = [pid for pid in procfs.tree(site.pid) if procfs.name_of(pid) == "trainyard: web"]
 
     def send(count: int) -> None:
         sent = 0.0
@@ -89,7 +89,7 @@ def measure_memory(bench: Bench) -> Iterator[Line]:
 
 
 def _key_of_half(site: Site) -> str:
-    """Give a key of the service half, which is made if it is not there."""
+    """Return a key of the service half, which is made if it is not there."""
     if any(service["name"] == "half" for service in site.call("GET", "/services")):
         key: str = site.post("/services/half/keys", {})["key"]
         return key
@@ -97,7 +97,7 @@ def _key_of_half(site: Site) -> str:
 
 
 def _deploy(site: Site) -> str:
-    """Train, register and deploy a model as a user does; give a key of the service."""
+    """Train, register and deploy a model as a user does; return a key of the service."""
     number = site.submit("steps", "--steps", "10")
     site.wait(number)
     site.post(
@@ -124,7 +124,7 @@ def _deploy(site: Site) -> str:
 
 
 def _port_of_replica(site: Site) -> int:
-    """Give where the local target has the replica listen."""
+    """Return where the local target has the replica listen."""
     [ports] = site.home.glob("local/service-*/ports.json")
     [[port, _]] = json.loads(ports.read_text()).values()
     return int(port)

@@ -64,7 +64,7 @@ def measure(bench: Bench) -> Iterator[Line]:
 
 
 def _installed_bytes(venv: Path) -> int:
-    """Give the size of what `make setup` installs from nothing, and of the code itself."""
+    """Return the size of what `make setup` installs from nothing, and of the code itself."""
     uv, python = find_uv_bin(), venv / "bin" / "python"
     subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(venv)], check=True)
     sync = [uv, "pip", "sync", "--quiet", "--python", str(python), "--require-hashes"]

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.bench import Bench
-from bench.measure import Line, NotMeasured, seconds
+from bench.measure import Line, RowSkipped, seconds
 from workspace.compute.access import TargetAccess
 from workspace.compute.base import BackendError
-from workspace.compute.docker_images import EngineImages
-from workspace.environments_spec import EnvironmentSpec
+from workspace.compute.environment_spec import EnvironmentSpec
+from workspace.compute.images.engine_images import EngineImages
 
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 ONE_MORE = "iniconfig"
@@ -20,7 +20,7 @@ def measure(bench: Bench) -> Iterator[Line]:
     """Build for an installation of its own, so that no layer is there; what it made goes again."""
     address = os.environ.get("TRAINYARD_BENCH_ENGINE", DEFAULT_SOCKET)
     if address == DEFAULT_SOCKET and not Path("/var/run/docker.sock").exists():
-        raise NotMeasured("no engine; name one in TRAINYARD_BENCH_ENGINE=unix:///PATH")
+        raise RowSkipped("no engine; name one in TRAINYARD_BENCH_ENGINE=unix:///PATH")
     access = TargetAccess(
         home=str(bench.folder),
         installation=f"bench-{secrets.token_hex(3)}",
@@ -40,7 +40,7 @@ def measure(bench: Bench) -> Iterator[Line]:
         first = build()
         second = build(ONE_MORE)
     except BackendError as error:
-        raise NotMeasured(str(error)) from error
+        raise RowSkipped(str(error)) from error
     finally:
         images.clear()
         images.close()

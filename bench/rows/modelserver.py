@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from bench import modelserver, peers
 from bench.bench import Bench
 from bench.load import Load, load
-from bench.measure import Line, NotMeasured
+from bench.measure import Line, RowSkipped
 from bench.peers import Peer
 from bench.site import PROGRAMS, free_port
 
@@ -100,11 +100,11 @@ def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.05)
-    raise NotMeasured("the raw ASGI application did not start.")
+    raise RowSkipped("the raw ASGI application did not start.")
 
 
 def _alternating(ours: Peer, other: Peer, *, connections: int) -> tuple[Load, Load]:
-    """Measure both in turn; give the medians of each figure."""
+    """Measure both in turn; return the medians of each figure."""
     for warmed in (ours, other):
         _load(warmed, connections, seconds=1)
     pairs = [(_load(ours, connections), _load(other, connections)) for _ in range(ROUNDS)]

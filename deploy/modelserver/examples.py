@@ -8,7 +8,7 @@ import numpy as np
 
 from .errors import Code, ServingError, invalid
 from .signatures import DEFAULT_SIGNATURE, Signature
-from .tensors import Array
+from .tensors.arrays import Array
 
 Classes = list[tuple[str, float]]
 
@@ -25,7 +25,7 @@ _OUTPUTS = "outputs"
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class InferenceTask:
     """One part of a multi-inference request; an empty signature name means the default one."""
 
     model_name: str
@@ -83,13 +83,13 @@ def regress(
 
 def multi_inference(
     signatures: Mapping[str, Signature],
-    tasks: Iterable[Task],
+    tasks: Iterable[InferenceTask],
     examples: Sequence[bytes],
     *,
     timeout_ms: int | None = None,
 ) -> list[list[Classes] | list[float]]:
     """Return what each task's signature makes of the same examples, in the order of the tasks."""
-    chosen: dict[str, Task] = {}
+    chosen: dict[str, InferenceTask] = {}
     model_name = ""
     for task in tasks:
         name = task.signature_name or DEFAULT_SIGNATURE
@@ -122,12 +122,12 @@ def multi_inference(
 
 def check_classify(signature: Signature) -> None:
     """Refuse a signature that can't classify."""
-    _check_input(signature, "classification", CLASSIFY_METHOD)
+    _check_method(signature, "classification", CLASSIFY_METHOD)
     if len(signature.outputs) not in (1, 2):
         raise invalid(f"Expected one or two output Tensors, found {len(signature.outputs)}")
+    _check_input(signature, "classification")
     if _CLASSES not in signature.outputs and _SCORES not in signature.outputs:
-        raise ServingError(
-            Code.FAILED_PRECONDITION,
+        raise invalid(
             'Expected classification signature outputs to contain at least one of "classes" or'
             f' "scores". Signature was: {_shown(signature)}',
         )
@@ -135,14 +135,12 @@ def check_classify(signature: Signature) -> None:
 
 def check_regress(signature: Signature) -> None:
     """Refuse a signature that can't regress."""
-    _check_input(signature, "regression", REGRESS_METHOD)
+    _check_method(signature, "regression", REGRESS_METHOD)
     if len(signature.outputs) != 1:
         raise invalid("Expected one output Tensor.")
+    _check_input(signature, "regression")
     if _OUTPUTS not in signature.outputs:
-        raise ServingError(
-            Code.FAILED_PRECONDITION,
-            f"No regression outputs found in SignatureDef: {_shown(signature)}",
-        )
+        raise invalid(f"No regression outputs found in SignatureDef: {_shown(signature)}")
 
 
 def as_tensors(examples: Sequence[bytes]) -> dict[str, Array]:
@@ -154,18 +152,18 @@ def as_tensors(examples: Sequence[bytes]) -> dict[str, Array]:
     return {_INPUTS: tensor}
 
 
-def _check_input(signature: Signature, kind: str, method: str) -> None:
+def _check_method(signature: Signature, kind: str, method: str) -> None:
     if signature.method not in ("", method):
         raise invalid(
             f"Expected {kind} signature method_name to be {method}. Was: {signature.method}"
         )
     if len(signature.inputs) != 1:
         raise invalid("Expected one input Tensor.")
+
+
+def _check_input(signature: Signature, kind: str) -> None:
     if _INPUTS not in signature.inputs:
-        raise ServingError(
-            Code.FAILED_PRECONDITION,
-            f"No {kind} inputs found in SignatureDef: {_shown(signature)}",
-        )
+        raise invalid(f"No {kind} inputs found in SignatureDef: {_shown(signature)}")
 
 
 def _shown(signature: Signature) -> str:

@@ -14,7 +14,7 @@ class FlagError(Exception):
 
 
 @dataclass(frozen=True)
-class Flags:
+class ServerFlags:
     """What the server does. Field names are flag names, but for two.
 
     `ignored`: flags in vain. `may_lack_grpc`: nobody named the gRPC port, so the server does
@@ -76,7 +76,7 @@ class Flags:
 
 
 # Taken and checked for their type; they change nothing that this server does, and it says so.
-WITHOUT_EFFECT: dict[str, type] = {
+IGNORED_FLAGS: dict[str, type] = {
     "enable_profiler": bool,
     "flush_filesystem_caches": bool,
     "platform_config_file": str,
@@ -89,28 +89,28 @@ _EFFECTIVE: dict[str, type] = {
     name: {"str": str, "int": int, "bool": bool, "float": float}[str(kind)]
     for name, kind in (
         (spec.name, getattr(spec.type, "__name__", spec.type))
-        for spec in Flags.__dataclass_fields__.values()
+        for spec in ServerFlags.__dataclass_fields__.values()
         if spec.name not in ("ignored", "may_lack_grpc")
     )
 }
 
 
-def parse_flags(arguments: Sequence[str]) -> Flags:
+def parse_flags(arguments: Sequence[str]) -> ServerFlags:
     """Read `--flag=value` and, for switches, `--flag`; refuse anything else."""
     given: dict[str, str | int | float | bool] = {}
     ignored: list[str] = []
     for argument in arguments:
         found = re.fullmatch(r"--([a-z_]+)(?:=(.*))?", argument, re.DOTALL)
         name, text = found.groups() if found else ("", None)
-        if name in WITHOUT_EFFECT:
-            if _value(name, text, WITHOUT_EFFECT[name], argument):
+        if name in IGNORED_FLAGS:
+            if _value(name, text, IGNORED_FLAGS[name], argument):
                 ignored.append(name)
         elif name in _EFFECTIVE:
             given[name] = _value(name, text, _EFFECTIVE[name], argument)
         else:
             raise FlagError(f"unknown argument: {argument}")
     may_lack_grpc = "port" not in given and bool(given.get("rest_api_port"))
-    flags = Flags(**given, ignored=tuple(ignored), may_lack_grpc=may_lack_grpc)  # type: ignore[arg-type]  # each was read as its field's type
+    flags = ServerFlags(**given, ignored=tuple(ignored), may_lack_grpc=may_lack_grpc)  # type: ignore[arg-type]  # each was read as its field's type
     if not (flags.version or flags.help):
         _check(flags)
     return flags
@@ -120,10 +120,10 @@ def usage() -> str:
     """List every flag with what becomes of it."""
     lines = ["usage: python -m deploy.modelserver [flags]", "Flags:"]
     for name, kind in _EFFECTIVE.items():
-        default = getattr(Flags, name, None)
+        default = getattr(ServerFlags, name, None)
         shown = f" (default {default!r})" if default not in (None, "") else ""
         lines.append(f"  --{name}={kind.__name__}{shown}")
-    lines += [f"  --{name}={kind.__name__} (no effect)" for name, kind in WITHOUT_EFFECT.items()]
+    lines += [f"  --{name}={kind.__name__} (no effect)" for name, kind in IGNORED_FLAGS.items()]
     return "\n".join(lines)
 
 
@@ -148,7 +148,7 @@ def _value(name: str, text: str | None, kind: type, argument: str) -> str | int 
     return number
 
 
-def _check(flags: Flags) -> None:
+def _check(flags: ServerFlags) -> None:
     if not (flags.port or flags.grpc_socket_path or flags.rest_api_port):
         raise FlagError("give --rest_api_port, --port or --grpc_socket_path: nothing listens yet")
     for name, port in (("port", flags.port), ("rest_api_port", flags.rest_api_port)):

@@ -1,19 +1,21 @@
 """How much memory this process may still take."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
 
 CGROUPS = Path("/sys/fs/cgroup")
+OWN_LIMIT = "TRAINYARD_MEMORY_BYTES"
 
 
 def memory_left() -> int | None:
-    """Return the bytes left on the machine or in this container, whichever is less."""
-    known = [_left_on_machine(), *_left_in_cgroups()]
+    """Return the bytes left on the machine, in this container or to this process, the fewest."""
+    known = [_left_on_machine(), _left_to_process(), *_left_in_cgroups()]
     return min((left for left in known if left is not None), default=None)
 
 
-class Held:
+class VariableMemory:
     """What the variables of all models take.
 
     TensorFlow keeps the memory of models that have gone and gives it to the next ones, so the
@@ -23,12 +25,12 @@ class Held:
     def __init__(self) -> None:
         self._lock = Lock()
         self._taken = 0
-        self._most = 0
+        self._peak = 0
 
     def take(self, size: int) -> None:
         with self._lock:
             self._taken += size
-            self._most = max(self._most, self._taken)
+            self._peak = max(self._peak, self._taken)
 
     def give_back(self, size: int) -> None:
         with self._lock:
@@ -37,19 +39,26 @@ class Held:
     def room(self) -> int | None:
         """Return the bytes that may still be taken, where that is known."""
         left = memory_left()
-        return None if left is None else left + self._most - self._taken
+        return None if left is None else left + self._peak - self._taken
 
 
-HELD = Held()
+VARIABLE_MEMORY = VariableMemory()
 
 
-def gibibytes(size: int) -> str:
+def format_bytes(size: int) -> str:
     """Write a size for people."""
-    return f"{size / 2**30:.1f} GiB" if size >= 2**29 else f"{size / 2**20:.1f} MiB"
+    return f"{size / 10**9:.1f} GB" if size >= 10**8 else f"{size / 10**6:.1f} MB"
 
 
 def _left_on_machine() -> int | None:
     return _entry(Path("/proc/meminfo"), "MemAvailable:", 1024)
+
+
+def _left_to_process() -> int | None:
+    """Return what is left of the limit that whoever started this process holds it to."""
+    most = os.environ.get(OWN_LIMIT, "")
+    used = _entry(Path("/proc/self/status"), "RssAnon:", 1024) if most.isdigit() else None
+    return None if used is None else max(0, int(most) - used)
 
 
 def _left_in_cgroups() -> Iterator[int | None]:
@@ -81,7 +90,7 @@ def _number(path: Path) -> int | None:
 
 def _entry(path: Path, key: str, unit: int) -> int | None:
     for line in _read(path).splitlines():
-        name, _, rest = line.partition(" ")
+        name, _, rest = line.replace("\t", " ").partition(" ")
         if name == key:
             return int(rest.split()[0]) * unit
     return None

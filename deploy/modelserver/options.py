@@ -2,23 +2,23 @@
 
 from pathlib import Path
 
-from .batching import Batching
-from .batching_config import Parameters, read_parameters
-from .flags import Flags
+from .batching.parameters import BatchingParameters, read_parameters
+from .batching.queue import BatchingOptions
+from .flags import ServerFlags
+from .loading.savedmodel import SessionOptions, import_tensorflow
 from .monitoring import Metrics, MonitoringConfig, read_monitoring_config
-from .savedmodel import SessionOptions, import_tensorflow
 from .textproto import read_text_file
 
 
-def monitoring_config(flags: Flags) -> MonitoringConfig:
-    """Say where Prometheus may ask, if it may."""
+def monitoring_config(flags: ServerFlags) -> MonitoringConfig:
+    """Return where Prometheus may ask, if it may."""
     if not flags.monitoring_config_file:
         return MonitoringConfig()
     return read_monitoring_config(Path(flags.monitoring_config_file))
 
 
-def session_options(flags: Flags, metrics: Metrics) -> SessionOptions:
-    """Say how every version is loaded and run."""
+def session_options(flags: ServerFlags, metrics: Metrics) -> SessionOptions:
+    """Return how every version is loaded and run."""
     return SessionOptions(
         tags=tuple(tag for tag in flags.saved_model_tags.split(",") if tag),
         config=_session_config(flags.tensorflow_session_config_file),
@@ -35,12 +35,14 @@ def session_options(flags: Flags, metrics: Metrics) -> SessionOptions:
     )
 
 
-def _batching(flags: Flags, metrics: Metrics) -> Batching | None:
+def _batching(flags: ServerFlags, metrics: Metrics) -> BatchingOptions | None:
     if not flags.enable_batching:
         return None
     file = flags.batching_parameters_file
-    parameters = read_parameters(Path(file)) if file else Parameters()
-    return Batching(parameters, metrics, per_model=flags.enable_per_model_batching_parameters)
+    parameters = read_parameters(Path(file)) if file else BatchingParameters()
+    return BatchingOptions(
+        parameters, metrics, per_model=flags.enable_per_model_batching_parameters
+    )
 
 
 def _session_config(file: str) -> bytes:

@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 import uvloop
 
-from . import savedmodel
-from .config_file import ModelConfig, read_config_file
-from .connection import Connections, Limits
-from .core import Core, all_loaded
 from .errors import ServingError
-from .flags import Flags
+from .flags import ServerFlags
+from .http.connection import ConnectionLimits, Connections
+from .http.rest import RestApi
+from .loading import savedmodel
+from .loading.model_config import ModelConfig, read_config_file
+from .loading.server_core import ServerCore, all_loaded
+from .loading.versions import PollingPolicy, ServedModel, VersionLoader
 from .monitoring import Metrics
 from .options import monitoring_config, session_options
-from .rest import RestApi
-from .versions import Loading, Model, Polling
 
 log = logging.getLogger("modelserver")
 
@@ -37,7 +37,7 @@ class StartError(Exception):
     """The server can't start; the message says why."""
 
 
-def serve(flags: Flags) -> int:
+def serve(flags: ServerFlags) -> int:
     """Run until a signal asks to stop; return the exit code."""
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
@@ -47,23 +47,25 @@ def serve(flags: Flags) -> int:
     try:
         return uvloop.run(_serve(flags))
     except StartError as error:
-        log.error("Failed to start server. Error: %s", error)
+        reason = str(error)
     except ServingError as error:
-        log.error("Failed to start server. Error: %s: %s", error.code.name, error.message)
+        reason = f"{error.code.name}: {error.message}"
+    print(f"Failed to start server. Error: {reason}")
     return EXIT_REFUSED
 
 
 def describe_versions() -> str:
-    """Say which server and which TensorFlow this is."""
+    """Return which server and which TensorFlow this is."""
     for package in ("tensorflow", "tensorflow-cpu"):
         try:
-            return f"Trainyard model server\nTensorFlow Library: {version(package)}"
+            found = version(package)
         except PackageNotFoundError:
             continue
-    return "Trainyard model server\nTensorFlow Library: not installed"
+        return f"TensorFlow ModelServer: {found}+trainyard\nTensorFlow Library: {found}"
+    return "TensorFlow ModelServer: trainyard\nTensorFlow Library: not installed"
 
 
-async def _serve(flags: Flags) -> int:
+async def _serve(flags: ServerFlags) -> int:
     for name in flags.ignored:
         log.warning("--%s has no effect in this server", name)
     if flags.mixed_precision not in ("", "bfloat16"):
@@ -78,13 +80,13 @@ async def _serve(flags: Flags) -> int:
     )
     metrics = Metrics()
     monitoring = monitoring_config(flags)
-    core = Core(
-        Loading(
+    core = ServerCore(
+        VersionLoader(
             partial(savedmodel.load, options=session_options(flags, metrics)),
             ThreadPoolExecutor(max(1, flags.num_load_threads), "load"),
             ThreadPoolExecutor(max(1, flags.num_unload_threads), "unload"),
         ),
-        Polling(
+        PollingPolicy(
             flags.file_system_poll_wait_seconds,
             flags.max_num_load_retries,
             flags.load_retry_interval_micros / 1e6,
@@ -94,12 +96,13 @@ async def _serve(flags: Flags) -> int:
     api = RestApi(
         core,
         workers,
+        ThreadPoolExecutor(1, "read", initializer=_let_numbers_overflow),
         loop.call_soon_threadsafe,
         metrics,
         allow_cors=flags.rest_api_enable_cors_support,
         metrics_path=monitoring.path if monitoring.is_enabled else None,
     )
-    connections = Connections(api, loop, Limits.of_this_process())
+    connections = Connections(api, loop, ConnectionLimits.of_this_process())
     models = _configure(core, flags)
     server = await _listen(connections, flags)
     grpc_server = await _listen_for_grpc(core, flags, metrics)
@@ -128,14 +131,14 @@ async def _serve(flags: Flags) -> int:
     return 0
 
 
-def _configure(core: Core, flags: Flags) -> list[Model]:
+def _configure(core: ServerCore, flags: ServerFlags) -> list[ServedModel]:
     """Tell the core which models the flags ask for."""
     if flags.model_config_file:
         return core.apply(read_config_file(Path(flags.model_config_file)))
-    return core.adopt([ModelConfig(flags.model_name, flags.base_path)])
+    return core.set_models([ModelConfig(flags.model_name, flags.base_path)])
 
 
-async def _listen(connections: Connections, flags: Flags) -> asyncio.Server | None:
+async def _listen(connections: Connections, flags: ServerFlags) -> asyncio.Server | None:
     """Open the REST port, where there is to be one."""
     if not flags.rest_api_port:
         return None
@@ -156,12 +159,12 @@ async def _listen(connections: Connections, flags: Flags) -> asyncio.Server | No
     return server
 
 
-async def _listen_for_grpc(core: Core, flags: Flags, metrics: Metrics) -> Any:
+async def _listen_for_grpc(core: ServerCore, flags: ServerFlags, metrics: Metrics) -> Any:
     """Open the gRPC port and socket, where there are to be any; return the server."""
     if not (flags.port or flags.grpc_socket_path):
         return None
     await asyncio.to_thread(savedmodel.import_tensorflow)
-    from . import grpc_server
+    from .grpc import server as grpc_server
 
     try:
         return await grpc_server.start(core, flags, metrics, _let_numbers_overflow)
@@ -172,7 +175,7 @@ async def _listen_for_grpc(core: Core, flags: Flags, metrics: Metrics) -> Any:
         return None
 
 
-async def _follow_config(core: Core, flags: Flags) -> None:
+async def _follow_config(core: ServerCore, flags: ServerFlags) -> None:
     """Apply the configuration file again and again; what is wrong with it is logged once."""
     path, every = Path(flags.model_config_file), flags.model_config_file_poll_wait_seconds
     complaint = ""

@@ -6,9 +6,9 @@ from math import inf
 from time import perf_counter
 from typing import Protocol
 
-from .batching import BatchQueue
+from .batching.queue import BatchQueue
 from .errors import ServingError, invalid
-from .tensors import Array
+from .tensors.arrays import Array
 
 Call = Callable[[list[Array]], list[Array]]
 
@@ -28,29 +28,29 @@ SLOW_SECONDS = 0.020
 WINDOW = 32
 
 
-class Pace:
+class RunTimeTracker:
     """Tells whether runs are so short that handing them to a thread costs more than it saves.
 
     The fastest run of a window counts, since threads that wait for each other look slow; one
     really slow run sends the following ones back to the threads.
     """
 
-    __slots__ = ("_best", "_runs", "quick")
+    __slots__ = ("_best", "_runs", "is_short")
 
     def __init__(self) -> None:
-        self.quick = False
+        self.is_short = False
         self._best = inf
         self._runs = 0
 
     def record(self, seconds: float) -> None:
         if seconds > SLOW_SECONDS:
-            self.quick = False
+            self.is_short = False
             self._best, self._runs = inf, 0
             return
         self._best = min(self._best, seconds)
         self._runs += 1
         if self._runs == WINDOW:
-            self.quick = self._best < QUICK_SECONDS
+            self.is_short = self._best < QUICK_SECONDS
             self._best, self._runs = inf, 0
 
 
@@ -66,15 +66,15 @@ class Signature:
     inputs: Mapping[str, str]
     outputs: tuple[str, ...]
     call: BoundedCall
-    call_in_place: Call | None = None
+    inline_call: Call | None = None
     method: str = ""
     queue: BatchQueue | None = None
-    pace: Pace = field(default_factory=Pace, compare=False)
+    run_times: RunTimeTracker = field(default_factory=RunTimeTracker, compare=False)
 
     @property
-    def is_quick(self) -> bool:
+    def runs_inline(self) -> bool:
         """Whether a run may hold up the event loop: it has been short, and can't but end."""
-        return self.call_in_place is not None and self.queue is None and self.pace.quick
+        return self.inline_call is not None and self.queue is None and self.run_times.is_short
 
     @property
     def is_batched(self) -> bool:
@@ -84,7 +84,7 @@ class Signature:
         self,
         tensors: Mapping[str, Array],
         *,
-        in_place: bool = False,
+        inline: bool = False,
         outputs: Sequence[str] | None = None,
         timeout_ms: int | None = None,
     ) -> dict[str, Array]:
@@ -99,11 +99,11 @@ class Signature:
             results = dict(zip(self.outputs, self.queue.run(feeds, timeout_ms), strict=True))
             return {name: results[name] for name in names}
         started = perf_counter()
-        if in_place and self.call_in_place and outputs is None:
-            computed = self.call_in_place(feeds)
+        if inline and self.inline_call and outputs is None:
+            computed = self.inline_call(feeds)
         else:
             computed = self.call(feeds, names, timeout_ms)
-        self.pace.record(perf_counter() - started)
+        self.run_times.record(perf_counter() - started)
         return dict(zip(names, computed, strict=True))
 
     def submit(

@@ -42,7 +42,7 @@ def build_model(args: argparse.Namespace) -> tf.keras.Model:
 
 
 def sharded(dataset: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
-    """Give each worker its own part of every batch."""
+    """Return each worker its own part of every batch."""
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return dataset.batch(batch_size, drop_remainder=True).with_options(options)

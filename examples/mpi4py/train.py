@@ -44,7 +44,7 @@ class Digits(tf.Module):
 
 
 def averaged(values: np.ndarray) -> np.ndarray:
-    """Give the mean of what all ranks bring."""
+    """Return the mean of what all ranks bring."""
     total = np.empty_like(values)
     world.Allreduce(values, total)
     return total / world.size

@@ -3,11 +3,12 @@
 from typing import Any
 
 from django import template
-from django.template.defaultfilters import filesizeformat
+
+from workspace.sizes import size_text
 
 register = template.Library()
 
-SHOWN_OF_A_DIGEST = 12
+SHORT_DIGEST_LENGTH = 12
 DIGEST_LENGTH = 64
 NOTHING = "\N{EN DASH}"
 
@@ -18,8 +19,8 @@ def compared(value: Any, name: str) -> str:
     if value is None:
         return NOTHING
     if name == "bytes":
-        return str(filesizeformat(value))
+        return size_text(value)
     if isinstance(value, float):
         return f"{value:.6g}"
     text = str(value)
-    return text[:SHOWN_OF_A_DIGEST] if len(text) == DIGEST_LENGTH else text
+    return text[:SHORT_DIGEST_LENGTH] if len(text) == DIGEST_LENGTH else text

@@ -149,11 +149,11 @@ class Migration(migrations.Migration):
                     models.CharField(
                         blank=True,
                         choices=[
-                            ("completed", "All deciding processes ended well"),
+                            ("completed", "All required processes exited with code 0"),
                             ("canceled", "Canceled"),
                             ("environment_failed", "The environment could not be built"),
                             ("start_failed", "The processes could not be started"),
-                            ("never_came_up", "A process never came up"),
+                            ("never_came_up", "A process did not start in time"),
                             ("process_failed", "A process failed"),
                             ("out_of_memory", "A process ran out of memory"),
                             ("lost", "A process disappeared"),

@@ -1,6 +1,6 @@
 // What every page does: theme, menus, confirmations, copy buttons, toasts, relative times.
 import { toast, wireToasts } from "./toasts.js";
-import { refreshTimes } from "./times.js";
+import { refreshTimes, setServerTime } from "./times.js";
 
 const THEME_KEY = "trainyard-theme";
 
@@ -44,7 +44,7 @@ function ask(element) {
   document.getElementById("confirm-title").textContent =
     element.dataset.confirmTitle ?? "Are you sure?";
   document.getElementById("confirm-text").textContent = element.dataset.confirm;
-  document.getElementById("confirm-yes").textContent = element.dataset.confirmYes ?? "Go on";
+  document.getElementById("confirm-yes").textContent = element.dataset.confirmYes ?? "Continue";
   dialog.returnValue = "no";
   dialog.showModal();
   return new Promise((resolve) => {
@@ -123,7 +123,7 @@ function wireHtmx() {
   document.body.addEventListener("htmx:responseError", (event) => {
     const { status } = event.detail.xhr;
     if (event.detail.elt.closest("[data-quiet]")) return;
-    toast(`The server answered ${status}. Reload the page and try again.`, "error");
+    toast(`The server responded with status ${status}. Reload the page and try again.`, "error");
   });
   document.body.addEventListener("htmx:afterSettle", () => refreshTimes());
   // A hidden page asks for nothing; it catches up when shown.
@@ -145,5 +145,6 @@ wireForms();
 wireDialogs();
 wireHtmx();
 wireToasts();
+setServerTime(document.body.dataset.serverTime);
 refreshTimes();
 setInterval(refreshTimes, 1000);

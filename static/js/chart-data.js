@@ -59,16 +59,6 @@ export function short(value) {
   return Number(value.toPrecision(5)).toString();
 }
 
-const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
-
-export function bytesWords(value) {
-  if (value === null || value === undefined) return "–";
-  let size = value;
-  let power = 0;
-  for (; size >= 1024 && power < UNITS.length - 1; power += 1) size /= 1024;
-  return `${size.toFixed(power === 0 || size >= 100 ? 0 : size >= 10 ? 1 : 2)} ${UNITS[power]}`;
-}
-
 export function percentWords(value) {
   return value === null || value === undefined ? "–" : `${Math.round(value * 100)} %`;
 }

@@ -5,6 +5,7 @@ import { joined, short, smoothed } from "./chart-data.js";
 const HEIGHT = 220;
 const COLOURS = 8;
 const RAW_OPACITY = 0.28;
+const DAY = { month: "short", day: "numeric" };
 
 function colour(element, name) {
   const probe = document.createElement("span");
@@ -15,13 +16,25 @@ function colour(element, name) {
   return value;
 }
 
+// All times of the pages are in UTC, where no hour comes twice.
+const ZONE = "UTC";
+
 function clockWords(_, times, __, ___, step) {
-  const form = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
-  const clock = new Intl.DateTimeFormat("en", step < 60 ? { ...form, second: "2-digit" } : form);
+  const form = step < 86400 ? { hour: "2-digit", minute: "2-digit", hourCycle: "h23" } : DAY;
+  const precise = step < 60 ? { ...form, second: "2-digit" } : form;
+  const clock = new Intl.DateTimeFormat("en", { ...precise, timeZone: ZONE });
   return times.map((time) => clock.format(time * 1000));
 }
 
+const TIME_AXIS = { values: clockWords, label: ZONE, labelSize: 16, labelGap: 0 };
+
 /** Give the points that no line joins to another, which would not be seen without a dot. */
+// What is 0 throughout has an axis to 1; that of uPlot would go to 100.
+function heights(plot, min, max) {
+  if (min === null || max === null) return [null, null];
+  return min === 0 && max === 0 ? [0, 1] : uPlot.rangeNum(min, max, 0.1, true);
+}
+
 function loners(plot, series, areAllShown) {
   if (areAllShown) return null;
   const ys = plot.data[series];
@@ -116,6 +129,7 @@ export class Chart {
     return {
       width: this.frame.clientWidth,
       height: HEIGHT,
+      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), ZONE),
       legend: { show: false },
       cursor: {
         sync: { key: this.isTime ? "time" : "step" },
@@ -124,10 +138,10 @@ export class Chart {
       },
       scales: {
         x: { time: this.isTime, auto: false },
-        y: { distr: this.logScale ? 3 : 1 },
+        y: { distr: this.logScale ? 3 : 1, ...(!this.logScale && { range: heights }) },
       },
       axes: [
-        { ...axis, size: 28, ...(this.isTime && { values: clockWords }) },
+        { ...axis, size: 28, ...(this.isTime && { ...TIME_AXIS, labelFont: axis.font }) },
         { ...axis, size: 62, values: (_, values) => values.map((y) => (y === null ? "" : this.words(y))) },
       ],
       series: [{}, ...series],

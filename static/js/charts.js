@@ -1,9 +1,9 @@
 // The charts of a run: small multiples that are fetched when they come into view.
 import { Chart } from "./chart.js";
-import { bytesWords, chartOf, lineName, percentWords, readPoints } from "./chart-data.js";
+import { chartOf, lineName, percentWords, readPoints } from "./chart-data.js";
+import { sizeText } from "./sizes.js";
 
 const MAX_POINTS = 1000;
-const FEWEST_POINTS = 3; // for a list of names
 const REFRESH_MS = 1500;
 
 export async function getJson(address) {
@@ -51,14 +51,28 @@ export class ChartGrid {
   }
 
   add(title, options) {
-    const chart = new Chart(title, options);
-    chart.element.dataset.title = title.toLowerCase();
-    const entry = { chart, isInView: false, isStale: true, isBusy: false };
-    this.#charts.set(title, entry);
-    const titles = this.inOrder([...this.#charts.keys()]);
-    const after = titles[titles.indexOf(title) + 1];
-    this.grid.insertBefore(chart.element, this.#charts.get(after)?.chart.element ?? null);
-    this.watcher.observe(chart.element);
+    this.addAll([[title, options]]);
+  }
+
+  // `charts` are pairs of a title and the chart's options; thousands are put in order at once.
+  addAll(charts) {
+    if (!charts.length) return;
+    const added = new Set();
+    for (const [title, options] of charts) {
+      const chart = new Chart(title, options);
+      chart.element.dataset.title = title.toLowerCase();
+      this.#charts.set(title, { chart, isInView: false, isStale: true, isBusy: false });
+      added.add(title);
+    }
+    let next = null;
+    for (const title of this.inOrder([...this.#charts.keys()]).reverse()) {
+      const { element } = this.#charts.get(title).chart;
+      if (added.has(title)) {
+        this.grid.insertBefore(element, next);
+        this.watcher.observe(element);
+      }
+      next = element;
+    }
     this.#filter();
   }
 
@@ -84,8 +98,9 @@ export class ChartGrid {
   }
 
   #seen(entries) {
+    const charts = new Map([...this.#charts.values()].map((entry) => [entry.chart.element, entry]));
     for (const { target, isIntersecting } of entries) {
-      const entry = [...this.#charts.values()].find(({ chart }) => chart.element === target);
+      const entry = charts.get(target);
       entry.isInView = isIntersecting;
       this.#refresh(entry);
     }
@@ -148,13 +163,20 @@ export class MetricCharts extends ChartGrid {
   }
 
   async load() {
-    const { series } = await getJson(`${this.api}metrics?max_points=${FEWEST_POINTS}`);
+    const { series, left_out: leftOut } = await getJson(`${this.api}metrics?names_only=true`);
+    const titles = new Set();
     for (const { name } of series) {
       if (this.#known.has(name)) continue;
       this.#known.add(name);
       const { title, side } = chartOf(name);
       this.#lines.set(title, [...(this.#lines.get(title) ?? []), { name, side }]);
-      if (!this.has(title)) this.add(title, {});
+      if (!this.has(title)) titles.add(title);
+    }
+    this.addAll([...titles].map((title) => [title, {}]));
+    const note = this.element.querySelector("[data-charts-left-out]");
+    if (note) {
+      note.hidden = !leftOut;
+      note.textContent = leftOut ?? "";
     }
     this.#isListed = true;
     this.stale();
@@ -182,10 +204,10 @@ export class MetricCharts extends ChartGrid {
 }
 
 const USAGE = [
-  ["CPU (cores)", "cpus", undefined],
-  ["Memory", "memory_bytes", bytesWords],
+  ["CPUs", "cpus", undefined],
+  ["Memory", "memory_bytes", sizeText],
   ["GPU", "gpu", percentWords],
-  ["GPU memory", "gpu_memory_bytes", bytesWords],
+  ["GPU memory", "gpu_memory_bytes", sizeText],
 ];
 
 export class UsageCharts extends ChartGrid {

@@ -7,7 +7,7 @@ const STATES = {
   connecting: "Connecting…",
   open: "Live",
   waiting: "Connection lost, trying again…",
-  refused: "Not connected. Reload the page to go on.",
+  refused: "Not connected. Reload the page to continue.",
 };
 
 // Gives the view and its socket; `onMessage` gets what is not a log.

@@ -1,5 +1,6 @@
 // A run's page: one socket feeds the head, the processes, the log and the charts.
-import { bytesWords, percentWords } from "./chart-data.js";
+import { percentWords } from "./chart-data.js";
+import { sizeText } from "./sizes.js";
 import { MetricCharts, UsageCharts } from "./charts.js";
 import { LiveSocket } from "./live-socket.js";
 import { followLogs } from "./log-follow.js";
@@ -8,7 +9,7 @@ import { setServerTime } from "./times.js";
 const HEAD_PAUSE_MS = 250;
 const WORDS = {
   cpus: (value) => value.toFixed(2),
-  memory_bytes: bytesWords,
+  memory_bytes: sizeText,
   gpu: percentWords,
 };
 
@@ -46,7 +47,7 @@ function receive(message, charts) {
   switch (message.type) {
     case "run.status":
       setServerTime(message.at);
-      refreshHead(document.getElementById("run-head"), `${message.seq}:${message.waiting_because}`);
+      refreshHead(document.getElementById("run-head"), `${message.seq}:${message.wait_reason}`);
       charts?.changed();
       break;
     case "process.status":

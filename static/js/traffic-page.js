@@ -5,10 +5,10 @@ import { readPoints, short } from "./chart-data.js";
 const milliseconds = (value) => (value === null || value === undefined ? "–" : `${short(value)} ms`);
 const CHARTS = new Map([
   ["Requests per second", { fields: [["requests_per_second", ""]] }],
-  ["Latency", { fields: [["p50_ms", "50 %"], ["p95_ms", "95 %"], ["p99_ms", "99 %"]], words: milliseconds }],
+  ["Latency", { fields: [["p50_ms", "p50"], ["p95_ms", "p95"], ["p99_ms", "p99"]], words: milliseconds }],
   ["Errors per second", { fields: [["errors_per_second", ""]] }],
   ["Requests in flight", { fields: [["in_flight", ""]] }],
-  ["Shadow answers that differ, per second", { fields: [["differing_per_second", ""]], isRare: true }],
+  ["Shadow mismatches per second", { fields: [["mismatches_per_second", ""]], isRare: true }],
 ]);
 
 class TrafficCharts extends ChartGrid {

@@ -47,9 +47,10 @@ export class TryForm {
     this.signature = signature;
     this.#rows = [];
     this.list.replaceChildren();
-    this.add.hidden = !signature.rows;
-    this.note.textContent = this.mode === "json" ? signature.note : "";
-    this.#addRow();
+    this.add.hidden = !signature.rows || signature.refused;
+    this.form.querySelector("[type=submit]").disabled = signature.refused;
+    this.#showNote();
+    if (!signature.refused) this.#addRow();
   }
 
   #addRow() {
@@ -95,7 +96,7 @@ export class TryForm {
 
   // Write what the form holds into the request's text; tell whether all of it can be.
   #write() {
-    if (!this.#isChanged) return true;
+    if (!this.#isChanged || this.signature.refused) return true;
     const rows = [];
     let isFine = true;
     for (const { widgets } of this.#rows) {
@@ -135,11 +136,16 @@ export class TryForm {
     );
   }
 
+  #showNote() {
+    const { note, refused } = this.signature;
+    this.note.textContent = refused || this.mode === "json" ? note : "";
+  }
+
   #show(mode) {
     this.mode = mode;
     this.fields.hidden = mode !== "form";
     this.element.querySelector("[data-try-json]").hidden = mode !== "json";
-    this.note.textContent = mode === "json" ? this.signature.note : "";
+    this.#showNote();
     for (const button of this.element.querySelectorAll("[data-try-mode]"))
       button.setAttribute("aria-pressed", String(button.dataset.tryMode === mode));
   }

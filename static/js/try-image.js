@@ -18,7 +18,7 @@ export class ImageInput {
     this.canvas.className = "try-canvas";
     this.canvas.tabIndex = 0;
     this.canvas.setAttribute("role", "img");
-    this.canvas.setAttribute("aria-label", `Image for ${name}: draw here, or drop a picture`);
+    this.canvas.setAttribute("aria-label", `Image for ${name}: draw here, or drop an image`);
     this.pen = this.canvas.getContext("2d", { willReadFrequently: true });
     this.clear();
     this.#wireDrawing();
@@ -47,7 +47,7 @@ export class ImageInput {
     try {
       picture = await createImageBitmap(file);
     } catch {
-      this.help.textContent = `${file.name} is no picture that this browser can read.`;
+      this.help.textContent = `${file.name} is not an image this browser can read.`;
       return;
     }
     // Halved step by step: one large step would skip most of the pixels.
@@ -99,12 +99,12 @@ export class ImageInput {
     this.file = Object.assign(document.createElement("input"), { type: "file", accept: "image/*", hidden: true });
     this.file.addEventListener("change", () => this.file.files[0] && this.show(this.file.files[0]));
     this.help = Object.assign(document.createElement("p"), { className: "help" });
-    this.help.textContent = `Draw, or drop a picture: ${this.width} × ${this.height}, ${this.channels === 3 ? "in colour" : "grey"}.`;
+    this.help.textContent = `Draw, or drop an image: ${this.width} × ${this.height}, ${this.channels === 3 ? "RGB" : "grayscale"}.`;
     controls.append(
       this.values,
       button("Clear", () => this.clear()),
       button("Invert", () => this.invert()),
-      button("Choose a picture", () => this.file.click()),
+      button("Choose an image", () => this.file.click()),
       this.file,
       this.help,
     );

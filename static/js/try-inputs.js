@@ -72,14 +72,14 @@ function textCell(input, words) {
   const { box, input: element } = field(words);
   Object.assign(element, { type: "text", value: input.value });
   let bytes = null;
-  const button = fileButton("From a file", (name, content) => {
+  const button = fileButton("Use a file", (name, content) => {
     bytes = content;
     element.value = `${name}, ${content.length.toLocaleString("en")} bytes`;
     element.readOnly = true;
     clear.hidden = false;
     element.dispatchEvent(new Event("input", { bubbles: true }));
   });
-  const clear = Object.assign(document.createElement("button"), { type: "button", textContent: "Write a text", hidden: true });
+  const clear = Object.assign(document.createElement("button"), { type: "button", textContent: "Enter text", hidden: true });
   clear.className = "button button-small";
   clear.addEventListener("click", () => {
     bytes = null;
@@ -146,7 +146,7 @@ class ExampleInput {
       row.remove();
       this.element.dispatchEvent(new Event("input", { bubbles: true }));
     });
-    row.append(input("Feature"), kind, input("Values, with commas"), remove);
+    row.append(input("Feature"), kind, input("Values, comma-separated"), remove);
     this.features.append(row);
   }
 

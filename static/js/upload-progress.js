@@ -1,5 +1,5 @@
 // How far an upload is: a bar, bytes, speed and what is left.
-import { sizeInWords } from "./upload-review.js";
+import { sizeText } from "./sizes.js";
 
 const SPEED_OVER_MS = 3000;
 
@@ -26,8 +26,8 @@ export class Progress {
     const speed = now > first.when ? ((done - first.done) * 1000) / (now - first.when) : 0;
     const shown = Math.min(done, this.total);
     this.bar.value = this.total > 0 ? shown / this.total : 1;
-    const words = [`${sizeInWords(shown)} of ${sizeInWords(this.total)}`];
-    if (speed > 0) words.push(`${sizeInWords(speed)}/s`);
+    const words = [`${sizeText(shown)} of ${sizeText(this.total)}`];
+    if (speed > 0) words.push(`${sizeText(speed)}/s`);
     if (speed > 0 && shown < this.total) words.push(`${Math.ceil((this.total - shown) / speed)} s left`);
     this.panel.querySelector("[data-progress-words]").textContent = words.join(" · ");
   }

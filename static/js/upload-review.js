@@ -1,18 +1,8 @@
-// What is about to be sent, drawn so that nobody has to guess: kept, ignored, largest, secrets.
+// The review of an upload: files that are included, ignored, largest, or look like secrets.
+
+import { sizeText } from "./sizes.js";
 
 const ROWS_SHOWN = 500;
-const UNITS = ["B", "KiB", "MiB", "GiB"];
-
-export function sizeInWords(bytes) {
-  let size = bytes;
-  let power = 0;
-  while (size >= 1024 && power < UNITS.length - 1) {
-    size /= 1024;
-    power += 1;
-  }
-  const digits = power === 0 || size >= 100 ? 0 : size >= 10 ? 1 : 2;
-  return `${size.toFixed(digits)} ${UNITS[power]}`;
-}
 
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
@@ -26,7 +16,7 @@ const plural = (count, word) => `${count.toLocaleString("en")} ${word}${count ==
 export class Review {
   #gone = new AbortController();
 
-  // `plan` is what the server said of the files; `excluded` holds the paths a person left out.
+  // `plan` is what the server said of the files; `excluded` holds the paths that the user excluded.
   constructor(section, plan, { action, folder, onConfirm }) {
     this.section = section;
     this.plan = plan;
@@ -50,6 +40,12 @@ export class Review {
     return this.plan.kept.filter(({ path }) => !this.excluded.has(path));
   }
 
+  // What a run may miss, each with the reason why it is not sent.
+  get ignoredSources() {
+    const byHand = [...this.excluded].map((path) => ({ path, rule: "the choice in the upload's review" }));
+    return [...this.plan.ignored_sources, ...byHand];
+  }
+
   #clicked(event) {
     const button = event.target.closest("button");
     if (!button) return;
@@ -71,7 +67,7 @@ export class Review {
     const { kept } = this;
     const bytes = kept.reduce((sum, { size }) => sum + size, 0);
     const tooMuch = bytes > this.plan.limits.max_bytes;
-    const title = make("h2", { id: "review-title" }, `${plural(kept.length, "file")}, ${sizeInWords(bytes)}`);
+    const title = make("h2", { id: "review-title" }, `${plural(kept.length, "file")}, ${sizeText(bytes)}`);
     const confirm = make(
       "button",
       { class: "button button-primary", type: "button", "data-confirm-upload": "" },
@@ -79,13 +75,13 @@ export class Review {
     );
     confirm.disabled = tooMuch || kept.length === 0;
     const body = make("div", { class: "card-body" });
-    if (this.folder) body.append(make("p", { class: "soft small" }, `The top folder ${this.folder} was taken off every path.`));
+    if (this.folder) body.append(make("p", { class: "soft small" }, `The top-level folder ${this.folder} was removed from all paths.`));
     if (tooMuch) body.append(this.#problem());
     if (kept.length > this.plan.limits.max_added_files) body.append(this.#manyFiles());
     if (this.plan.secrets.length > 0) body.append(this.#secrets());
-    body.append(this.#group("kept", `${plural(kept.length, "file")} to use`, this.plan.kept.map((file) => this.#file(file)), open));
+    body.append(this.#group("kept", `${plural(kept.length, "file")} included`, this.plan.kept.map((file) => this.#file(file)), open));
     body.append(this.#ignored(open));
-    body.append(this.#group("largest", "The largest", this.plan.largest.map((file) => this.#file(file)), open));
+    body.append(this.#group("largest", "Largest files", this.plan.largest.map((file) => this.#file(file)), open));
     this.section.replaceChildren(
       make("div", { class: "card-head" }, title),
       body,
@@ -94,13 +90,13 @@ export class Review {
   }
 
   #problem() {
-    const words = this.plan.problem || "The files are more than the team allows. Leave some out.";
+    const words = this.plan.problem || "The files exceed the team's limits. Exclude some.";
     return make("div", { class: "notice notice-bad", role: "alert" }, make("div", {}, make("p", {}, words)));
   }
 
   #manyFiles() {
     const limit = this.plan.limits.max_added_files.toLocaleString("en");
-    const words = `At most ${limit} files may be new or changed in one upload; files sent before do not count.`;
+    const words = `At most ${limit} files may be new or changed in one upload; files already uploaded do not count.`;
     return make("div", { class: "notice" }, make("div", {}, make("p", {}, words)));
   }
 
@@ -112,7 +108,7 @@ export class Review {
       make(
         "div",
         {},
-        make("p", { class: "strong" }, "These look like secrets. Everyone in the team can read what is sent."),
+        make("p", { class: "strong" }, "These look like secrets. Everyone in the team can read uploaded files."),
         make("ul", { class: "review-list" }, ...rows),
       ),
     );
@@ -132,7 +128,7 @@ export class Review {
   }
 
   #file({ path, size }) {
-    return this.#row(path, sizeInWords(size));
+    return this.#row(path, sizeText(size));
   }
 
   #row(path, words) {
@@ -145,7 +141,7 @@ export class Review {
       make(
         "button",
         { class: "button button-small", type: "button", "data-exclude": path, "aria-pressed": String(isOut) },
-        isOut ? "Left out" : "Leave out",
+        isOut ? "Excluded" : "Exclude",
       ),
     );
   }

@@ -54,11 +54,11 @@ export class Api {
         const answer = request.response;
         if (request.status < 300) resolve(answer);
         else if (request.status === 502 || request.status === 503) reject(new TypeError());
-        else reject(new Refusal(answer?.detail ?? `The server answered ${request.status}.`, answer?.errors));
+        else reject(new Refusal(answer?.detail ?? `The server responded with status ${request.status}.`, answer?.errors));
       });
       request.addEventListener("abort", () => reject(this.signal.reason));
       request.addEventListener("error", () =>
-        reject(new TypeError("The server cannot be reached, or a file changed while it was read.")),
+        reject(new TypeError("The server is unreachable, or a file changed while it was read.")),
       );
       request.send(body);
     });
@@ -70,7 +70,7 @@ async function digestOf(file) {
   try {
     content = await file.arrayBuffer();
   } catch {
-    throw new Error(`${file.name} cannot be read. Was it changed or removed? Choose the folder again.`);
+    throw new Error(`${file.name} cannot be read. It may have been changed or removed: choose the folder again.`);
   }
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", content));
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -145,7 +145,7 @@ export async function sendFiles(api, entries, progress) {
   const wanted = known.filter(({ digest }) => missing.delete(digest));
   if (wanted.length > 0) {
     progress.start(
-      `Sending ${wanted.length} of ${known.length} files; the rest is there`,
+      `Sending ${wanted.length} of ${known.length} files; the others are already stored`,
       wanted.reduce((sum, { size }) => sum + size, 0),
     );
     await sendAll(api, wanted, progress.at);

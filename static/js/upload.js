@@ -34,7 +34,7 @@ class Upload {
     this.root.addEventListener("click", (event) => {
       const choice = event.target.closest("[data-choose]");
       if (choice) this.root.querySelector(`[data-input="${choice.dataset.choose}"]`).click();
-      if (event.target.closest("[data-cancel]")) this.abort?.abort(new Refusal("The upload was cancelled. Nothing was made of it."));
+      if (event.target.closest("[data-cancel]")) this.abort?.abort(new Refusal("Upload canceled. No snapshot was created."));
     });
     this.root.querySelector('[data-input="folder"]').addEventListener("change", ({ target }) => {
       if (target.files.length > 0) this.#take(fromInput(target.files, this.neverSent));
@@ -59,7 +59,7 @@ class Upload {
   }
 
   async #takeFiles(api, { name, files }) {
-    if (files.length === 0) throw new Refusal("There is no file in what you chose.");
+    if (files.length === 0) throw new Refusal("Your selection contains no files.");
     const plan = await api.json("plan", {
       files: files.map(({ path, file }) => ({ path, size: file?.size ?? 0 })),
       ignore: await ignoreFileOf(files),
@@ -95,7 +95,7 @@ class Upload {
   }
 
   async #finish(api, files, name) {
-    const { digest } = await api.json("snapshots", { files });
+    const { digest } = await api.json("snapshots", { files, ignored: this.review.ignoredSources });
     const next = new URL(this.root.dataset.next, location.href);
     next.searchParams.set("snapshot", digest);
     if (name) next.searchParams.set("name", name);
@@ -133,10 +133,18 @@ class Upload {
   }
 }
 
+// As the server reads the same file in an archive: by its byte order mark.
+function textOf(buffer) {
+  const [first, second] = new Uint8Array(buffer);
+  if (first === 0xff && second === 0xfe) return new TextDecoder("utf-16le").decode(buffer);
+  if (first === 0xfe && second === 0xff) return new TextDecoder("utf-16be").decode(buffer);
+  return new TextDecoder().decode(buffer);
+}
+
 async function ignoreFileOf(files) {
   for (const name of IGNORE_FILES) {
     const found = files.find(({ path }) => path === name);
-    if (found) return { name, text: await found.file.text() };
+    if (found) return { name, text: textOf(await found.file.arrayBuffer()) };
   }
   return null;
 }

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from config import database, environment
-from tests.config.launched import CLEAN, ROOT
+from config import database
+from tests.config.server.launched import CLEAN, ROOT
+from workspace.platform import env
 
 
 def check(**variables: str) -> subprocess.CompletedProcess[str]:
@@ -18,7 +19,7 @@ def check(**variables: str) -> subprocess.CompletedProcess[str]:
 
 
 def shown(expression: str, **variables: str) -> str:
-    """Give what the settings `s` say in a place with these variables."""
+    """Return what the settings `s` say in a place with these variables."""
     ended = run("-c", f"import config.settings as s; print({expression})", **variables)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout.removesuffix("\n")
@@ -47,7 +48,10 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         ("REDIS_URL", "localhost:6379", "use redis://HOST:PORT/0"),
         ("DATABASE_URL", "mysql://localhost/x", "is not of the form postgresql://"),
         ("DATABASE_URL", "postgresql://u:secret/x@h/db", "is not of the form postgresql://"),
+        ("TRAINYARD_KEEP_REPLICAS_DAYS", "31", "set at least 32 days, or 0"),
         ("DEBUG", "maybe", "is not a yes or no"),
+        ("TRAINYARD_TRUSTED_PROXIES", "*", "is not an IP address or network"),
+        ("TRAINYARD_ALLOWED_ENGINE_NETWORKS", "10.0.0.0/8,lan", "'lan' is not an IP address"),
         ("SECRET_KEY_FILE", "/no/such/file", "cannot read /no/such/file"),
     ],
 )
@@ -76,7 +80,8 @@ def test_a_home_too_deep_for_a_socket_is_refused_unless_the_broker_is_elsewhere(
     refused = check(TRAINYARD_HOME=deep)
     assert refused.returncode == 2
     assert "is too long a path for the broker's socket" in refused.stderr
-    assert check(TRAINYARD_HOME=deep, REDIS_URL="redis://localhost/0").returncode == 0
+    elsewhere = "redis://localhost/0"
+    assert shown("s.REDIS_URL", TRAINYARD_HOME=deep, REDIS_URL=elsewhere) == elsewhere
 
 
 def test_the_secret_key_is_made_once_and_kept_from_others(tmp_path: Path) -> None:
@@ -90,12 +95,12 @@ def test_the_secret_key_is_made_once_and_kept_from_others(tmp_path: Path) -> Non
 def test_a_secret_may_come_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "secret").write_text("from a file\n")
     monkeypatch.setenv("SECRET_KEY_FILE", str(tmp_path / "secret"))
-    assert environment.text("SECRET_KEY") == "from a file"
+    assert env.text("SECRET_KEY") == "from a file"
 
 
 def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRAINYARD_HOME", "")
-    assert environment.text("TRAINYARD_HOME", "var") == "var"
+    assert env.text("TRAINYARD_HOME", "var") == "var"
 
 
 @pytest.mark.parametrize(
@@ -140,4 +145,4 @@ def test_a_folder_that_may_not_be_written_is_refused(
     # Root may write everywhere, so the answer of the system is put in its place.
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(ImproperlyConfigured, match=r"TRAINYARD_HOME: cannot write to"):
-        environment.writable_folder("TRAINYARD_HOME", tmp_path)
+        env.writable_folder("TRAINYARD_HOME", tmp_path)

@@ -7,7 +7,7 @@ from asgiref.testing import ApplicationCommunicator
 from django.test import Client
 
 from config.asgi import application
-from config.log_lines import OneLine
+from config.server.log_format import OneLine
 
 
 @pytest.mark.django_db

@@ -4,13 +4,15 @@ It stands where python stands in an environment, so it takes the arguments of th
 The file behaviour in the model's folder holds words: `die` at once, `broken` cannot load, `slow=S`
 loads for S seconds, `hang` answers health checks until it is sent that word, `errs` and `refuses`
 answer every request so, `dies_when_asked` ends at the first one, `eats=M` takes M MB of memory
-when it is sent that word.
+when it is sent that word. `status=N` is how REST responds, and `grpc=CODE` makes it listen for gRPC
+and answer so. `cannot_load=CODE` ends as a model server does whose model cannot be loaded.
 """
 
 import json
 import os
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -56,6 +58,9 @@ class Handler(BaseHTTPRequestHandler):
         if "refuses" in behaviour:
             self.answer(400, {"error": "no such value"})
             return
+        if "status" in behaviour:
+            self.answer(int(behaviour["status"]), {"error": "as the model says"})
+            return
         if "errs" in behaviour:
             self.answer(500, {"error": "the weights do not fit"})
             return
@@ -77,5 +82,37 @@ print(f"serving {flags['model_name']} {model.name}", flush=True)
 if "die" in behaviour:
     print("I have no wish to live", flush=True)
     sys.exit(9)
+if "cannot_load" in behaviour:
+    print(
+        "Failed to start server. Error: UNKNOWN: 1 servable(s) did not become available:"
+        f" {{{{{{name: {flags['model_name']} version: 1}} due to error: {behaviour['cannot_load']}:"
+        " Op type not registered 'Odd' in binary running on a machine}, }",
+        flush=True,
+    )
+    sys.exit(255)
+
+
+def answer_grpc(code: str) -> None:
+    """Answer every call with a status code, or with no bytes for OK."""
+    import grpc
+
+    class Calls(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
+        def service(self, details: Any) -> Any:
+            return grpc.unary_unary_rpc_method_handler(behave)
+
+    def behave(request: bytes, context: Any) -> bytes:
+        if code != "OK":
+            context.abort(grpc.StatusCode[code], "as the model says")
+        return b""
+
+    server = grpc.server(ThreadPoolExecutor(2), handlers=[Calls()])
+    server.add_insecure_port(f"{flags['host']}:{flags['port']}")
+    server.start()
+    kept.append(server)
+
+
+kept: list[Any] = []
+if "grpc" in behaviour:
+    answer_grpc(behaviour["grpc"])
 address = flags.get("host", ""), int(flags["rest_api_port"])
 ThreadingHTTPServer(address, Handler).serve_forever()

@@ -9,10 +9,10 @@ from pytest_django import Settings
 
 from deploy.models import Service, ServiceState
 from models.models import ModelVersion
-from tests.deploy.conftest import RegisterModel, Stage
-from workspace.compute.registry import backend_for
+from tests.deploy.conftest import RegisterModel, ServiceStack
+from workspace.targets.backends import backend_for
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
 
 
 def scores(web: str, key: str) -> bool:
@@ -26,7 +26,7 @@ def scores(web: str, key: str) -> bool:
 
 
 def test_a_service_scores_again_where_its_backup_is_brought_back(
-    stage: Stage,
+    stage: ServiceStack,
     register: RegisterModel,
     web: str,
     home: Path,

@@ -13,10 +13,10 @@ import docker
 import pytest
 from docker.errors import ImageNotFound
 
-from tests.config.launched import CLEAN, ROOT
+from tests.config.server.launched import CLEAN, ROOT
 from tests.docker.engine import BASE_IMAGE, Engine
 from tests.product.product import PASSWORD
-from workspace.compute.local_machine import free_port
+from workspace.compute.local.ports import free_port
 
 STANDINS = Path(__file__).with_name("standins")
 STOOD_IN_FOR = ("postgres:17", "valkey/valkey:9", "registry:2")
@@ -45,7 +45,7 @@ class Composed:
         }
 
     def __call__(self, *arguments: str, given: bytes = b"") -> str:
-        """Run compose; give what it printed."""
+        """Run compose; return what it printed."""
         return self.raw(*arguments, given=given).decode(errors="replace")
 
     def raw(self, *arguments: str, given: bytes = b"") -> bytes:
@@ -64,7 +64,7 @@ class Composed:
 
 
 def compose_command() -> list[str]:
-    """Give the compose of this machine: the plugin of today, or Debian's older program."""
+    """Return the compose of this machine: the plugin of today, or Debian's older program."""
     plugin = ["docker", "compose"]
     if shutil.which("docker"):
         asked = subprocess.run([*plugin, "version"], capture_output=True, check=False)

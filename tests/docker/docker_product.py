@@ -11,7 +11,7 @@ from tests.docker.cleaning import clear
 from tests.docker.engine import Engine
 from tests.product.product import Product
 from tests.product.sources import Source
-from workspace.compute.local_machine import free_port
+from workspace.compute.local.ports import free_port
 
 TARGET = "engine"
 

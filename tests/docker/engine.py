@@ -64,14 +64,14 @@ class Engine:
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Engine]:
-    """Give a running engine that has the base image."""
+    """Yield a running engine that has the base image."""
     with running_engine() as running:
         ensure_base_image(running)
         yield running
 
 
 def missing_for_an_engine() -> str:
-    """Say what this machine lacks to run an engine of its own, if anything."""
+    """Return what this machine lacks to run an engine of its own, if anything."""
     if os.geteuid() != 0:
         return "an engine of our own needs root; TRAINYARD_TEST_ENGINE names another"
     missing = [name for name in ("dockerd", "iptables", "debootstrap") if not shutil.which(name)]
@@ -174,7 +174,7 @@ def ensure_base_image(engine: Engine) -> None:
 
 
 def _base_archive() -> Path:
-    """Give a root filesystem as a tar archive, from the cache or made by debootstrap."""
+    """Return a root filesystem as a tar archive, from the cache or made by debootstrap."""
     archive = CACHE / "base-bookworm-python.tar"
     if archive.exists():
         return archive

@@ -3,7 +3,7 @@
 import io
 
 from tests.docker.swarm import Swarm
-from workspace.compute.image_layers import FOLDERS, USER
+from workspace.compute.images.layers import FOLDERS, USER
 
 DOCKERFILE = f"""
 FROM {{base}}
@@ -12,7 +12,7 @@ RUN python3 -m venv --without-pip /opt/environment && mkdir -p {FOLDERS} && chow
 
 
 def plain_image(swarm: Swarm) -> str:
-    """Give its reference in the swarm's registry, as that of a built environment."""
+    """Return its reference in the swarm's registry, as that of a built environment."""
     repository = f"{swarm.registry}/plain"
     digest = ""
     content = io.BytesIO(DOCKERFILE.format(base=swarm.base).encode())

@@ -26,7 +26,8 @@ OF_OUR_SERVER = """
 FROM {own}
 USER 0
 RUN mv /opt/environment /opt/serving && \
-    sed -i s#/readyz#/unknown# /opt/serving/lib/python3*/site-packages/deploy/modelserver/*.py && \
+    sed -i s#/readyz#/unknown# \
+        /opt/serving/lib/python3*/site-packages/deploy/modelserver/http/rest.py && \
     printf '#!/bin/sh\\nexec /opt/serving/bin/python -m deploy.modelserver "$@"\\n' \
         > /usr/bin/tensorflow_model_server && \
     chmod 755 /usr/bin/tensorflow_model_server
@@ -78,7 +79,7 @@ class Serving:
         wait_for(is_healthy, f"service {self.name} to be healthy", BUILD_SECONDS)
 
     def wait_for_replacement(self, process: str) -> set[str]:
-        """Wait until another replica than `process` is ready; give what was told meanwhile."""
+        """Wait until another replica than `process` is ready; return what was told meanwhile."""
         told: set[str] = set()
 
         def is_replaced() -> bool:
@@ -99,7 +100,7 @@ class Serving:
         )
 
     def containers(self, engine: Engine, installation: str) -> list[Container]:
-        """Give its containers that run: services are numbered as they are made."""
+        """Return its containers that run: services are numbered as they are made."""
         mark = [f"trainyard.installation={installation}", "trainyard.group"]
         with engine.client() as client:
             found = client.containers.list(filters={"label": mark}, ignore_removed=True)

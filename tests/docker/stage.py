@@ -11,10 +11,10 @@ from docker import DockerClient
 from docker.errors import ImageNotFound
 
 from tests.docker.engine import BASE_IMAGE, Engine
-from tests.runner.web import FakeWeb, Told, spec, until
+from tests.runner.web import FakeServer, Told, spec, until
 from workspace.compute.access import TargetAccess
-from workspace.compute.base import GroupPlan, ProcessPlan, SightingState
-from workspace.compute.docker import DockerBackend
+from workspace.compute.base import GroupPlan, ProcessPlan, ProcessStatusState
+from workspace.compute.docker.backend import DockerBackend
 
 PLAIN_IMAGE = "trainyard-tests/plain:1"
 SLEEPS = "import time\nprint('up', flush=True)\ntime.sleep(600)"
@@ -39,7 +39,7 @@ class Group:
     def __init__(
         self,
         backend: DockerBackend,
-        web: FakeWeb,
+        web: FakeServer,
         specs: Sequence[dict[str, Any]],
         **each: Any,
     ) -> None:
@@ -73,8 +73,8 @@ class Group:
         self.backend.start(self.plan)
         return self
 
-    def states(self) -> list[SightingState]:
-        return [sighting.state for sighting in self.backend.observe(self.label)]
+    def states(self) -> list[ProcessStatusState]:
+        return [process_status.state for process_status in self.backend.observe(self.label)]
 
     def until_collected(self) -> None:
         until(lambda: all(told.collected for told in self.told), f"collected: {self.told}")
@@ -85,11 +85,11 @@ class Yard:
 
     def __init__(self, engine: Engine, home: Path) -> None:
         self.engine = engine
-        self.web = FakeWeb(host="0.0.0.0")  # noqa: S104 - containers come by the bridge
+        self.web = FakeServer(host="0.0.0.0")  # noqa: S104 - containers come by the bridge
         self.access = TargetAccess(
             home=str(home),
             installation=uuid4().hex[:12],
-            own_url=f"http://127.0.0.1:{self.web.port}",
+            server_url=f"http://127.0.0.1:{self.web.port}",
             address=engine.address,
         )
         self.backend = DockerBackend(self.access)
@@ -121,7 +121,7 @@ class Yard:
     def end(self) -> None:
         for group in self.groups:
             self.backend.remove(group.label)
-            self.backend.discard_checkpoints(group.plan.checkpoints)
+            self.backend.remove_checkpoints(group.plan.checkpoints)
         assert self.left() == []
         self.backend.close()
         self.web.close()

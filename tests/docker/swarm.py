@@ -137,7 +137,7 @@ class Swarm:
 
 @pytest.fixture(scope="session")
 def swarm() -> Iterator[Swarm]:
-    """Give a swarm of two nodes that are ready; its registry has the base image."""
+    """Yield a swarm of two nodes that are ready; its registry has the base image."""
     missing = missing_for_an_engine() or _missing_programs()
     if missing:
         pytest.skip(missing)
@@ -208,7 +208,7 @@ def _start_engine(node: SwarmNode) -> None:
 
 
 def control_groups() -> str:
-    """Give the mounts of this machine's control groups, one a line."""
+    """Return the mounts of this machine's control groups, one a line."""
     mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
     return "".join(
         f"{source}|{place}|{kind}|{options}\n"

@@ -54,7 +54,7 @@ class SwarmProduct(Product):
         assert answer.status_code == 200, answer.text
 
     def nodes_of(self, number: int) -> dict[str, str]:
-        """Give the node of each process of a run."""
+        """Return the node of each process of a run."""
         processes = self.run(number)["processes"]
         return {process["name"]: process["node"] for process in processes}
 

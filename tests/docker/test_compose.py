@@ -10,7 +10,7 @@ import httpx
 import pytest
 from docker.models.containers import Container
 
-from tests.config.launched import CLEAN, ROOT
+from tests.config.server.launched import CLEAN, ROOT
 from tests.docker.compose import Composed, composed
 from tests.docker.engine import BASE_IMAGE, Engine
 from tests.product.product import OVER, PASSWORD
@@ -28,7 +28,7 @@ def compose(engine: Engine) -> Iterator[Composed]:
 
 
 def containers(engine: Engine, compose: Composed) -> dict[str, list[Container]]:
-    """Give the containers of a project by the name of their service."""
+    """Return the containers of a project by the name of their service."""
     found: dict[str, list[Container]] = {}
     with engine.client() as client:
         mark = f"com.docker.compose.project={compose.project}"
@@ -89,7 +89,7 @@ def test_no_part_is_root_or_can_become_it(compose: Composed) -> None:
 
 
 def test_the_admin_logs_in(compose: Composed) -> None:
-    with httpx.Client(base_url=compose.url, follow_redirects=True) as browser:
+    with httpx.Client(base_url=compose.url, follow_redirects=True, timeout=60) as browser:
         browser.get("/login/")
         page = browser.post(
             "/login/",
@@ -146,7 +146,7 @@ def test_a_run_ends_completed_on_the_engine_of_the_host(compose: Composed) -> No
 def test_the_journey_of_the_demo_trains_registers_deploys_and_scores(compose: Composed) -> None:
     token = compose("exec", "-T", "web", "python", "manage.py", "token", "admin").split()[-1]
     done = subprocess.run(
-        [sys.executable, "-m", "config.demo"],
+        [sys.executable, "-m", "config.server.demo"],
         cwd=ROOT,
         env=CLEAN | {"TRAINYARD_URL": compose.url, "TRAINYARD_TOKEN": token, "ONCE": "1"},
         capture_output=True,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.config.launched import ROOT
+from tests.config.server.launched import ROOT
 from tests.docker.docker_product import TARGET, DockerProduct
 from tests.docker.engine import BASE_IMAGE
 from tests.product.sources import script
@@ -22,7 +22,7 @@ STEADY = (
 
 
 def train(product: DockerProduct, example: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """Run an example on the engine; give the run and its logs by process."""
+    """Run an example on the engine; return the run and its logs by process."""
     folder = ROOT / "examples" / example
     config = json.loads((folder / "run.json").read_text())
     answer = product.send_run(folder, {**config, "compute_target": TARGET, "cpus_per_process": 0.5})

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from tests.config.launched import ROOT
+from tests.config.server.launched import ROOT
 from tests.docker.docker_product import TARGET, DockerProduct
-from tests.docker.wheels import CHECKSUM, give_the_wheel
+from tests.docker.wheels import CHECKSUM, give_the_wheel, keep_the_wheel
 
 pytestmark = [pytest.mark.docker, pytest.mark.product, pytest.mark.tensorflow]
 SECONDS = 1500
@@ -24,8 +24,9 @@ def test_horovod_trains_in_two_containers_with_the_same_weights(docker_product: 
     assert answer.status_code == 201, answer.text
     number = answer.json()["number"]
     run = docker_product.wait_for_end(number, SECONDS)
+    assert run["status"] == "Completed", run["end_detail"]
+    keep_the_wheel(docker_product.engine, docker_product.installation)
     logs = [docker_product.log(number, f"rank-{rank}").decode() for rank in range(2)]
-    assert run["status"] == "Completed", (run["end_detail"], logs)
     checksums = [CHECKSUM.findall(log) for log in logs]
     assert len(checksums[0]) == 1
     assert checksums[0] == checksums[1]

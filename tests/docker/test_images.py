@@ -15,10 +15,10 @@ import pytest
 from tests.docker.cleaning import clear
 from tests.docker.engine import BASE_IMAGE, Engine
 from workspace.compute.access import TargetAccess
-from workspace.compute.base import BuiltEnvironment, EnvironmentFailed
-from workspace.compute.docker_images import EngineImages
-from workspace.compute.image_workshop import sweep
-from workspace.environments_spec import Curated, EnvironmentSpec
+from workspace.compute.base import BuiltEnvironment, EnvironmentBuildFailed
+from workspace.compute.environment_spec import CuratedFramework, EnvironmentSpec
+from workspace.compute.images.build_container import remove_stale_build_containers
+from workspace.compute.images.engine_images import EngineImages
 
 pytestmark = pytest.mark.docker
 
@@ -42,7 +42,7 @@ class Stopped(Exception):
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a small package stand for TensorFlow."""
-    monkeypatch.setattr(Curated, "requirements", lambda self, *, gpu: ["six==1.17.0"])
+    monkeypatch.setattr(CuratedFramework, "requirements", lambda self, *, gpu: ["six==1.17.0"])
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def log_of_build(images: EngineImages, spec: dict[str, Any], digest: str = DIGES
 
 
 def failure_of(images: EngineImages, spec: dict[str, Any]) -> str:
-    with pytest.raises(EnvironmentFailed) as caught:
+    with pytest.raises(EnvironmentBuildFailed) as caught:
         build(images, spec)
     return str(caught.value)
 
@@ -124,7 +124,7 @@ def test_an_image_has_its_packages_and_runs_as_an_ordinary_user(
 def test_one_more_package_runs_no_earlier_step_again(images: EngineImages) -> None:
     build(images, spec_of())
     second = log_of_build(images, spec_of("pluggy==1.5.0"), OTHER)
-    assert "Installing six==1.17.0: it is there already." in second
+    assert "Installing six==1.17.0: it exists already." in second
     assert "+ pluggy==1.5.0" in second
     assert "+ six" not in second
 
@@ -199,7 +199,7 @@ def test_a_build_that_nobody_wants_any_more_stops_and_leaves_nothing(
 def test_a_build_whose_steps_are_silent_asks_whether_it_is_wanted(
     images: EngineImages, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workspace.compute.image_layers.MPI_PACKAGES", ("$(sleep 60)",))
+    monkeypatch.setattr("workspace.compute.images.layers.MPI_PACKAGES", ("$(sleep 60)",))
     silent = 0
 
     def log(chunk: bytes) -> None:
@@ -265,8 +265,8 @@ def test_an_environment_that_is_discarded_is_gone_and_what_others_share_stays(
     images.discard(second.reference)
     assert images.has(first.reference)
     assert not images.has(second.reference)
-    assert images.tidy([DIGEST]) == 0
-    assert images.tidy([]) == 1
+    assert images.prune([DIGEST]) == 0
+    assert images.prune([]) == 1
     assert not images.has(first.reference)
 
 
@@ -289,7 +289,7 @@ def test_an_image_of_ones_own_keeps_what_it_has_and_gets_further_packages(
     ("script", "words"),
     [
         ("rm -f /usr/bin/python3* /usr/local/bin/python*", "has no Python"),
-        ("chmod 700 /usr/lib/python3.11", "works for root alone"),
+        ("chmod 700 /usr/lib/python3.11", "works only for root"),
         ("rm /bin/sh", "has no /bin/sh"),
     ],
     ids=["no Python", "wants root", "no shell"],
@@ -301,7 +301,7 @@ def test_an_image_that_cannot_be_used_is_refused_with_the_reason(
 
 
 def image_archive(name: str, architecture: str) -> bytes:
-    """Give an image of one empty layer, as `docker save` writes it."""
+    """Return an image of one empty layer, as `docker save` writes it."""
     layer = bytes(10240)
     config = {
         "architecture": architecture,
@@ -355,10 +355,10 @@ def test_what_killed_builds_left_is_removed_but_not_what_is_about_to_start(
     ended, new = made(), made()
     ended.start()
     ended.wait()
-    sweep(client, INSTALLATION)
+    remove_stale_build_containers(client, INSTALLATION)
     assert building(client) == [new]
-    monkeypatch.setattr("workspace.compute.image_workshop.START_TIME", timedelta(0))
-    sweep(client, INSTALLATION)
+    monkeypatch.setattr("workspace.compute.images.build_container.START_TIME", timedelta(0))
+    remove_stale_build_containers(client, INSTALLATION)
     assert building(client) == []
 
 

@@ -12,12 +12,12 @@ from django.utils import timezone
 from tests.docker.cleaning import clear
 from tests.docker.engine import BASE_IMAGE, Engine
 from tests.factories import make_run, make_target
-from workspace import jobs
-from workspace.compute.registry import access_to, backend_for, backend_of
-from workspace.environments import EnvironmentSpec, get_or_create
-from workspace.environments_spec import Curated
-from workspace.models import ComputeTarget, Environment, EnvironmentState, TargetKind, Team
-from workspace.pruning import prune
+from workspace.compute.environment_spec import CuratedFramework, EnvironmentSpec
+from workspace.environments import jobs
+from workspace.environments.pruning import prune
+from workspace.environments.services import get_or_create
+from workspace.models import ComputeTarget, Environment, EnvironmentState, Team
+from workspace.targets.backends import backend_for, backend_of, target_access
 
 pytestmark = [pytest.mark.docker, pytest.mark.django_db(transaction=True)]
 
@@ -26,11 +26,11 @@ pytestmark = [pytest.mark.docker, pytest.mark.django_db(transaction=True)]
 def target(
     engine: Engine, team: Team, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[ComputeTarget]:
-    monkeypatch.setattr(Curated, "requirements", lambda self, *, gpu: ["six==1.17.0"])
+    monkeypatch.setattr(CuratedFramework, "requirements", lambda self, *, gpu: ["six==1.17.0"])
     target = make_target(
         team,
         "engine",
-        kind=TargetKind.DOCKER,
+        kind="docker",
         address=engine.address,
         base_image=BASE_IMAGE,
         pool="pruning",
@@ -38,12 +38,12 @@ def target(
     yield target
     backend_for(target).close()  # type: ignore[attr-defined]
     with engine.client() as client:
-        clear(client, access_to(target).installation)
+        clear(client, target_access(target).installation)
 
 
 def built(target: ComputeTarget, *packages: str, days_ago: int = 0) -> Environment:
     """Build an environment whose last use lies some days back."""
-    environment = get_or_create(target, EnvironmentSpec.of("2.21", packages=packages))
+    environment = get_or_create(target, EnvironmentSpec.of("2.21", packages=packages), target.team)
     jobs.build_environment(environment.pk)
     environment.refresh_from_db()
     assert environment.state == EnvironmentState.READY, environment.error

@@ -13,10 +13,10 @@ from tests.docker.cleaning import clear
 from tests.docker.engine import BASE_IMAGE, Engine
 from tests.waiting import wait_for
 from workspace.compute.access import ImageLogin, TargetAccess
-from workspace.compute.base import EnvironmentFailed
-from workspace.compute.docker_images import EngineImages
-from workspace.compute.local_machine import free_port
-from workspace.environments_spec import Curated, EnvironmentSpec
+from workspace.compute.base import EnvironmentBuildFailed
+from workspace.compute.environment_spec import CuratedFramework, EnvironmentSpec
+from workspace.compute.images.engine_images import EngineImages
+from workspace.compute.local.ports import free_port
 
 pytestmark = pytest.mark.docker
 
@@ -28,12 +28,12 @@ DIGEST = "d" * 64
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Curated, "requirements", lambda self, *, gpu: ["six==1.17.0"])
+    monkeypatch.setattr(CuratedFramework, "requirements", lambda self, *, gpu: ["six==1.17.0"])
 
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[str]:
-    """Give the address of a registry that asks for a login; engines trust it, as it is local."""
+    """Yield the address of a registry that asks for a login; engines trust it, as it is local."""
     if shutil.which("docker-registry") is None:
         pytest.skip("docker-registry is not installed")
     address = f"127.0.0.1:{free_port(())}"
@@ -105,13 +105,13 @@ def test_an_image_is_pushed_and_may_be_pulled_by_whoever_may_log_in(
     others = images_with(engine, "", ImageLogin("", ""))
     own = spec_of(f"{registry}/trainyard/environment:{DIGEST}")
     for login in (None, ImageLogin("ana", "wrong")):
-        with pytest.raises(EnvironmentFailed, match="image_registry_details"):
+        with pytest.raises(EnvironmentBuildFailed, match="image_registry_details"):
             others.prepare("e" * 64, own, lambda chunk: None, login)
     pulled = others.prepare("e" * 64, own, lambda chunk: None, LOGIN)
     assert pulled.packages["six"] == "1.17.0"
-    with pytest.raises(EnvironmentFailed, match="image_registry_details"):
+    with pytest.raises(EnvironmentBuildFailed, match="image_registry_details"):
         others.prepare("f" * 64, own, lambda chunk: None)  # though the engine has it now
-    with pytest.raises(EnvironmentFailed, match="does not exist: check its name and its tag"):
+    with pytest.raises(EnvironmentBuildFailed, match="does not exist: check its name and its tag"):
         others.prepare("e" * 64, spec_of(f"{registry}/trainyard/environment:no"), print, LOGIN)
     others.close()
 
@@ -120,6 +120,6 @@ def test_a_registry_that_refuses_the_targets_login_is_named(
     engine: Engine, registry: str, client: Any
 ) -> None:
     images = images_with(engine, registry, ImageLogin("ana", "wrong"))
-    with pytest.raises(EnvironmentFailed, match=f"pushed to the registry {registry}"):
+    with pytest.raises(EnvironmentBuildFailed, match=f"pushed to the registry {registry}"):
         images.prepare(DIGEST, spec_of(), lambda chunk: None)
     images.close()

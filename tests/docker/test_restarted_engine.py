@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.docker.engine import BASE_IMAGE
-from tests.docker.own_engine import OwnEngine, OwnEngineProduct
+from tests.docker.restartable_engine import OwnEngine, OwnEngineProduct
 from tests.product.sources import script
 from tests.waiting import wait_for
 

@@ -8,10 +8,10 @@ import pytest
 from tests.docker.cleaning import clear
 from tests.docker.engine import BASE_IMAGE, Engine
 from workspace.compute.access import TargetAccess
-from workspace.compute.base import BuiltEnvironment, EnvironmentFailed
-from workspace.compute.docker_images import EngineImages
-from workspace.compute.image_layers import MODEL_SERVER
-from workspace.environments_spec import EnvironmentSpec, ServerKind
+from workspace.compute.base import BuiltEnvironment, EnvironmentBuildFailed
+from workspace.compute.environment_spec import EnvironmentSpec, ModelServerKind
+from workspace.compute.images.engine_images import EngineImages
+from workspace.compute.images.layers import MODEL_SERVER
 
 pytestmark = pytest.mark.docker
 INSTALLATION = "serverimages"
@@ -34,7 +34,7 @@ def client(engine: Engine) -> Iterator[Any]:
 
 def build(engine: Engine, image: str) -> BuiltEnvironment:
     access = TargetAccess(home="", installation=INSTALLATION, address=engine.address)
-    spec = EnvironmentSpec.of("2.21", image=image, server=ServerKind.IMAGE)
+    spec = EnvironmentSpec.of("2.21", image=image, server=ModelServerKind.IMAGE)
     images = EngineImages(access)
     try:
         return images.prepare("d" * 64, spec.to_json(), lambda chunk: None)
@@ -59,6 +59,6 @@ def test_an_image_with_a_server_and_no_python_gets_one_for_the_runner(
 
 
 def test_an_image_without_a_server_is_refused_by_name(engine: Engine, client: Any) -> None:
-    with pytest.raises(EnvironmentFailed) as caught:
+    with pytest.raises(EnvironmentBuildFailed) as caught:
         build(engine, BASE_IMAGE)
-    assert f"{BASE_IMAGE} serves no models: it has no {MODEL_SERVER}" in str(caught.value)
+    assert f"{BASE_IMAGE} cannot serve models: it has no {MODEL_SERVER}" in str(caught.value)

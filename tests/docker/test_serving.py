@@ -16,11 +16,8 @@ from tests.docker.serving import (
     make_serving_image,
     register,
 )
-from tests.modelserver.conftest import saved_models, tensorflow_python
 from tests.waiting import wait_for
-from workspace.compute.containers import RUNNERS_MEMORY
-
-__all__ = ["saved_models", "tensorflow_python"]
+from workspace.compute.containers import RUNNER_MEMORY_BYTES
 
 pytestmark = [pytest.mark.docker, pytest.mark.product, pytest.mark.tensorflow]
 NO_SUCH_IMAGE = "2.21.99"
@@ -103,14 +100,14 @@ def test_limits_of_cores_and_memory_are_those_of_the_container(
     for service, cores in zip(serving, (0.5, 1.0), strict=True):
         container = container_of(service)
         limits = container.attrs["HostConfig"]
-        bytes_allowed = 1_500_000_000 + RUNNERS_MEMORY
+        bytes_allowed = 1_500_000_000 + RUNNER_MEMORY_BYTES
         assert limits["NanoCpus"] == cores * 1e9
         assert (limits["Memory"], limits["MemorySwap"]) == (bytes_allowed, bytes_allowed)
         assert seen_limits(container) == (cores, bytes_allowed // 4096 * 4096)
 
 
 def seen_limits(container: Container) -> tuple[float, int]:
-    """Give the cores and the memory that the control groups of a container allow it."""
+    """Return the cores and the memory that the control groups of a container allow it."""
     files = "cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us memory/memory.limit_in_bytes"
     seen = said_in(container, f"cd /sys/fs/cgroup && cat {files} || cat cpu.max memory.max")
     quota, period, memory = map(int, seen.split())

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.config.launched import ROOT
+from tests.config.server.launched import ROOT
 from tests.docker.swarm import BASE_REFERENCE
 from tests.docker.swarm_product import TARGET, SwarmProduct
 from tests.product.sources import script
@@ -49,7 +49,7 @@ STEADY = (
 
 
 def train(product: SwarmProduct, example: str, **changes: Any) -> tuple[int, dict[str, str]]:
-    """Run an example on the swarm; give its number and its logs by process."""
+    """Run an example on the swarm; return its number and its logs by process."""
     folder = ROOT / "examples" / example
     config = json.loads((folder / "run.json").read_text())
     answer = product.send_run(folder, {**config, "compute_target": TARGET, **changes})

@@ -7,7 +7,7 @@ from pathlib import Path
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser import PATIENCE_MS
-from tests.config.launched import ROOT
+from tests.config.server.launched import ROOT
 from tests.product.product import PASSWORD
 
 EXAMPLES = ROOT / "examples"

@@ -8,7 +8,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser import FLAGS
-from tests.config.launched import ROOT
+from tests.config.server.launched import ROOT
 from tests.e2e.person import TWO_WORKERS, Person
 from tests.product.product import Product
 
@@ -105,6 +105,7 @@ def _furnish(browser: Browser, product: Product, home: Path) -> dict[str, str]:
         "environments": f"{at}/environments/",
         "environment": f"{at}/environments/1/",
         "members": f"{at}/members/",
+        "secrets": f"{at}/secrets/",
         "settings": f"{at}/settings/",
         "audit": f"{at}/audit/",
         "account": "/account/",

@@ -10,22 +10,12 @@ from typing import Any
 
 import pytest
 
-from runs.preflight import check
+from runs.config import parse
+from runs.preflight.check import check
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 FOLDERS = sorted(folder for folder in EXAMPLES.iterdir() if folder.is_dir())
 SCORED = [folder for folder in FOLDERS if folder.name != "no-tensorflow"]
-CONFIG_NAMES = {
-    "experiment",
-    "entry_script",
-    "script_params",
-    "framework_version",
-    "distributed_training",
-    "node_count",
-    "environment_variables",
-    "pip_requirements_file",
-    "max_restarts",
-}
 
 each_example = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 
@@ -59,7 +49,7 @@ def test_the_readme_names_the_mode_and_is_listed_in_the_index(folder: Path) -> N
 @each_example
 def test_the_run_names_files_that_are_there_and_fields_that_exist(folder: Path) -> None:
     config = config_of(folder)
-    assert set(config) <= CONFIG_NAMES
+    parse(config)
     assert (folder / config["entry_script"]).is_file()
     if "pip_requirements_file" in config:
         assert (folder / config["pip_requirements_file"]).is_file()
@@ -77,14 +67,15 @@ def test_the_script_takes_every_parameter_of_the_run(folder: Path) -> None:
 def test_the_preflight_finds_nothing_wrong(folder: Path) -> None:
     config = config_of(folder)
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
-    mode = config.get("distributed_training", {}).get("type", "single")
+    distribution = config.get("distributed_training", {})
     requirements = files.get(config.get("pip_requirements_file", ""), b"").decode()
     findings = check(
         files,
         {
             "entry_script": config["entry_script"],
             "framework_version": config.get("framework_version", "2.21"),
-            "mode": mode,
+            "mode": distribution.get("type", "single"),
+            "chief": distribution.get("chief", False),
             "requirements": requirements,
             "environment_variables": config.get("environment_variables", {}),
         },

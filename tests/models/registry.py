@@ -23,7 +23,7 @@ def make_version(
         by=by,
         file=BytesIO(as_zip(model_files(**(graph or {}))).read()),
         filename="m.zip",
-        registration=Registration(name, **said),
+        registration=Registration(name=name, **said),
     )
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from tensorboard.compat.proto import meta_graph_pb2, types_pb2
 
-from models.checkpoint_index import FOOTER, MAGIC
-from models.savedmodel_reader import _saved_model_class
-from runs.files import run_folder
+from models.savedmodel.checkpoint_index import FOOTER, MAGIC
+from models.savedmodel.graph_reader import _saved_model_class
+from runs.files.folders import run_folder
 from runs.models import Run, RunFile
 from tests.factories import make_group
 
@@ -27,8 +27,9 @@ def graph_file(
     version: str = "2.21.0",
     ops: tuple[str, ...] = (),
     idle_ops: tuple[str, ...] = (),
+    signature_name: str = "serving_default",
 ) -> bytes:
-    """Give the bytes of a saved_model.pb with one graph.
+    """Return the bytes of a saved_model.pb with one graph; joined, such bytes hold several.
 
     `ops` are in a function that the signature calls, `idle_ops` in one that nothing does.
     """
@@ -50,7 +51,7 @@ def graph_file(
         graph.asset_file_def.add(filename=name)
     graph.signature_def["__saved_model_init_op"].CopyFrom(meta_graph_pb2.SignatureDef())
     if has_signature:
-        signature = graph.signature_def["serving_default"]
+        signature = graph.signature_def[signature_name]
         signature.method_name = "tensorflow/serving/predict"
         for name, (dtype, shape) in (inputs or {"x": (types_pb2.DT_FLOAT, [-1, 4])}).items():
             _describe(signature.inputs[name], dtype, shape)
@@ -70,7 +71,7 @@ def _describe(tensor: Any, dtype: int, shape: list[int] | None) -> None:
 
 
 def index_file(*sizes: int) -> bytes:
-    """Give the bytes of a checkpoint's index whose shards need so many bytes each."""
+    """Return the bytes of a checkpoint's index whose shards need so many bytes each."""
     header = _field(1, len(sizes))
     entries = [(b"", header)] + [
         (f"v{shard}".encode(), _field(3, shard) + _field(5, size))
@@ -81,7 +82,7 @@ def index_file(*sizes: int) -> bytes:
 
 
 def index_of_block(entries: list[tuple[bytes, bytes]], *, times: int = 1) -> bytes:
-    """Give the bytes of an index that lists one block of entries, once or more often."""
+    """Return the bytes of an index that lists one block of entries, once or more often."""
     return _index_of(_block(entries), times)
 
 
@@ -121,7 +122,7 @@ def _varint(value: int) -> bytes:
 
 
 def model_files(folder: str = "", **graph: Any) -> dict[str, bytes]:
-    """Give the files of a whole SavedModel by path."""
+    """Return the files of a whole SavedModel by path."""
     top = f"{folder}/" if folder else ""
     return {
         f"{top}saved_model.pb": graph_file(**graph),

@@ -16,24 +16,25 @@ from django.test import Client
 from pytest_django import Settings
 
 from deploy.models import Replica
-from models.files import Damaged, tar_for_process
-from models.models import Conversion, ModelVersion, WorkState
-from models.selectors import lost_files, manifest_of, manifests_kept_for
-from runs.blobs import store_for
-from runs.files import run_folder
+from deploy.supervision.model_source import model_tar
+from models.files import FilesDamaged
+from models.models import JobState, ModelVersion, OnnxConversion
+from models.selectors import manifest_of, manifests_in_use, missing_files
+from runs.files.folders import run_folder
 from runs.models import ProcessGroup, Run, RunFile
-from runs.sweeping import sweep_uploads
+from runs.source.blobs import store_for
+from runs.source.cleanup import remove_unused_uploads
 from tests.factories import bearer, make_process, make_run
+from tests.models.api.test_registration import MODELS, register, upload
 from tests.models.registry import make_service, make_version
 from tests.models.saved_models import as_tar_gz, as_zip, model_files, put_outputs
-from tests.models.test_register import MODELS, register, upload
 from workspace.models import Team
 
 DOWNLOAD = f"{MODELS}/digits/versions/1/download"
 
 
 def spoil(version: ModelVersion, name: str) -> str:
-    """Change a stored file as a failing disk does, its size kept; give its digest."""
+    """Change a stored file as a failing disk does, its size kept; return its digest."""
     entry = next(entry for entry in manifest_of(version).entries if entry.path == name)
     place = store_for(version.model.team).path(entry.digest)
     place.write_bytes(bytes(byte ^ 1 for byte in place.read_bytes()))
@@ -62,7 +63,7 @@ def test_a_lost_file_is_named(client: Client, team: Team, bob: User) -> None:
     store_for(team).path(manifest_of(version).entries[0].digest).unlink()
     answer = client.get(DOWNLOAD, headers=bearer(bob))
     assert answer.status_code == 409
-    assert "saved_model.pb of digits:1 is gone from the storage" in answer.json()["detail"]
+    assert "saved_model.pb of digits:1 is missing from the storage" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("content", [b"", b'{"version":1,"files":[]}'])
@@ -75,7 +76,7 @@ def test_a_damaged_list_of_files_is_told_and_stops_no_sweep(
     for path in home.rglob("*"):
         if path.is_file():
             os.utime(path, (1_000_000_000, 1_000_000_000))
-    sweep_uploads(also_kept=manifests_kept_for)
+    remove_unused_uploads(also_in_use=manifests_in_use)
     assert all(store_for(team).size(entry.digest) is not None for entry in entries)
     words = "The list of digits:1's files is damaged in the storage."
     for address in (DOWNLOAD, f"{MODELS}/digits/versions/1"):
@@ -90,7 +91,7 @@ def test_a_damaged_list_of_files_is_told_and_stops_no_sweep(
     )
     assert change.status_code == 409
     assert ModelVersion.objects.get().stage != "production"
-    assert lost_files(version) == ["The list of files"]
+    assert missing_files(version) == ["The list of files"]
     client.force_login(bob)
     assert client.get("/t/default/models/digits/versions/1/").status_code == 409
 
@@ -101,7 +102,7 @@ def test_a_conversion_whose_list_of_files_is_gone_or_damaged_can_be_made_again(
 ) -> None:
     version = make_version(team, bob)
     digest = "0" * 64
-    Conversion.objects.create(version=version, state=WorkState.DONE, manifest_digest=digest)
+    OnnxConversion.objects.create(version=version, state=JobState.DONE, manifest_digest=digest)
     if content is not None:
         place = store_for(team).path(digest)
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -109,7 +110,7 @@ def test_a_conversion_whose_list_of_files_is_gone_or_damaged_can_be_made_again(
     onnx = f"{MODELS}/digits/versions/1/onnx"
     answer = client.get(f"{onnx}/download", headers=bearer(bob))
     assert answer.status_code == 409
-    assert "The ONNX file of digits:1 is gone from the storage, or damaged" in answer.text
+    assert "The ONNX file of digits:1 is missing from the storage, or damaged" in answer.text
     assert client.post(onnx, headers=bearer(bob)).json()["state"] == "waiting"
 
 
@@ -119,8 +120,8 @@ def test_no_replica_gets_a_damaged_file(spoiled: tuple[ModelVersion, str]) -> No
         label="service-1-0", team=service.team, target=service.target
     )
     Replica.objects.create(revision=service.revisions.get(), number=0, group=group)
-    with pytest.raises(Damaged, match="is damaged in the storage"):
-        tar_for_process(make_process(group, "server"))
+    with pytest.raises(FilesDamaged, match="is damaged in the storage"):
+        model_tar(make_process(group, "server"))
 
 
 def test_a_download_tells_the_digest_of_what_it_holds(
@@ -144,7 +145,7 @@ def test_an_upload_is_held_against_the_digest_that_is_sent_with_it(
     good = hashlib.sha256(content).hexdigest()
     refused = upload(client, bob, content, sha256="0" * 64)
     assert refused.json()["errors"][0]["field"] == "sha256"
-    assert f"came with the SHA-256 {good}" in refused.json()["detail"]
+    assert f"arrived with the SHA-256 {good}" in refused.json()["detail"]
     assert upload(client, bob, content, sha256=good).status_code == 201
 
 

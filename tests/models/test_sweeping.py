@@ -6,11 +6,11 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from models.models import ModelVersion
-from models.selectors import manifest_of, manifests_kept_for
-from runs.blobs import store_for
-from runs.sweeping import sweep_uploads
+from models.selectors import manifest_of, manifests_in_use
+from runs.source.blobs import store_for
+from runs.source.cleanup import remove_unused_uploads
+from tests.models.api.test_registration import upload
 from tests.models.saved_models import as_zip, model_files
-from tests.models.test_register import upload
 from workspace.models import Team
 
 pytestmark = pytest.mark.django_db
@@ -26,7 +26,7 @@ def test_the_files_of_a_registered_model_are_never_swept_away(
         if path.is_file():
             os.utime(path, LONG_AGO)
 
-    sweep_uploads(also_kept=manifests_kept_for)
+    remove_unused_uploads(also_in_use=manifests_in_use)
 
     entries = manifest_of(version).entries
     assert entries

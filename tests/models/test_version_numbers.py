@@ -24,7 +24,7 @@ def test_versions_registered_at_once_get_numbers_of_their_own(team: Team, bob: U
                 by=bob,
                 file=BytesIO(content),
                 filename="m.zip",
-                registration=Registration("m"),
+                registration=Registration(name="m"),
             ).version
         finally:
             connection.close()

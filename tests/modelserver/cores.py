@@ -11,18 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deploy.modelserver.config_file import ModelConfig, VersionPolicy
-from deploy.modelserver.core import Core
 from deploy.modelserver.errors import Code, ServingError
+from deploy.modelserver.loading.model_config import ModelConfig, VersionPolicy
+from deploy.modelserver.loading.server_core import ServerCore
+from deploy.modelserver.loading.versions import PollingPolicy, VersionLoader
 from deploy.modelserver.signatures import Signature
-from deploy.modelserver.versions import Loading, Polling
 
 DEADLINE = 20.0
 
 
 @dataclass
-class Toy:
-    """A model in memory that does nothing but remember whether it was let go."""
+class FakeServable:
+    """A model in memory that does nothing but remember whether it was unloaded."""
 
     path: Path
     is_closed: bool = False
@@ -34,7 +34,7 @@ class Toy:
         self.is_closed = True
 
 
-class Shelf:
+class ModelDirectories:
     """Directories of models, and the loader that reads them."""
 
     def __init__(self, folder: Path) -> None:
@@ -54,7 +54,7 @@ class Shelf:
             for made in (path, *path.iterdir()):
                 os.utime(made, (long_ago, long_ago))
 
-    def load(self, path: Path) -> Toy:
+    def load(self, path: Path) -> FakeServable:
         """Load a version, as soon as the test lets it."""
         self.begun.append(f"{path.parent.name}/{path.name}")
         if not self.gate.wait(DEADLINE):
@@ -62,7 +62,7 @@ class Shelf:
         self.loaded.append(f"{path.parent.name}/{path.name}")
         if (path / "broken").exists():
             raise ServingError(Code.DATA_LOSS, f"{path.name} is broken")
-        return Toy(path)
+        return FakeServable(path)
 
     def config(self, name: str, policy: VersionPolicy | None = None, **labels: int) -> ModelConfig:
         """Configure a model of this shelf."""
@@ -77,11 +77,13 @@ class Shelf:
         threads: int = 1,
         retries: int = 0,
         retry_every: float = 60.0,
-    ) -> AsyncIterator[Core]:
+    ) -> AsyncIterator[ServerCore]:
         """Run a core over the shelf that tries each load once and looks all the time."""
         with ThreadPoolExecutor(threads) as pool:
-            polling = Polling(every, retries, retry_every)
-            core = Core(Loading(self.load, pool, pool), polling, labels_early=labels_early)
+            polling = PollingPolicy(every, retries, retry_every)
+            core = ServerCore(
+                VersionLoader(self.load, pool, pool), polling, labels_early=labels_early
+            )
             watching = asyncio.create_task(core.watch())
             try:
                 yield core
@@ -90,12 +92,12 @@ class Shelf:
                 watching.cancel()
 
 
-def states(core: Core, name: str) -> dict[int, str]:
+def states(core: ServerCore, name: str) -> dict[int, str]:
     """Return a model's versions and their states, the newest first."""
     return {version.number: version.state.value for version in core.statuses(name)}
 
 
-def available(core: Core, name: str) -> list[int]:
+def available(core: ServerCore, name: str) -> list[int]:
     """Return the versions of a model that answer."""
     model = core.models[name]
     return sorted(n for n, version in model.versions.items() if version.state == "AVAILABLE")

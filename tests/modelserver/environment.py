@@ -72,7 +72,7 @@ def _environment(name: str, packages: list[str], alone: str = "") -> Path:
 
 def build_saved_models(python: Path, script: str = "build_models.py") -> Path:
     """Return the folder with a script's SavedModels, built once for each state of the script."""
-    path = Path(__file__).with_name(script)
+    path = Path(__file__).parent / "builders" / script
     digest = hashlib.sha256(path.read_bytes() + os.fsencode(python)).hexdigest()[:16]
     folder = test_cache() / f"saved-models-{digest}"
     with locked(test_cache() / "saved-models.lock"):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workspace.compute.local_machine import free_port
+from workspace.compute.local.ports import free_port
 
 from .environment import ROOT
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deploy.modelserver.flags import WITHOUT_EFFECT, FlagError, parse_flags, usage
+from deploy.modelserver.flags import IGNORED_FLAGS, FlagError, parse_flags, usage
 
 NEEDED = ["--rest_api_port=8501", "--model_base_path=/models/m"]
 
@@ -74,16 +74,16 @@ def test_all_three_kinds_of_parallelism_together_are_refused() -> None:
 
 def test_documented_flags_that_change_nothing_are_taken_and_remembered() -> None:
     values = {str: "/some/file", bool: "true"}
-    given = [f"--{name}={values[kind]}" for name, kind in WITHOUT_EFFECT.items()]
+    given = [f"--{name}={values[kind]}" for name, kind in IGNORED_FLAGS.items()]
 
-    assert set(parse_flags([*NEEDED, *given]).ignored) == set(WITHOUT_EFFECT)
+    assert set(parse_flags([*NEEDED, *given]).ignored) == set(IGNORED_FLAGS)
     assert parse_flags([*NEEDED, "--enable_profiler=false"]).ignored == ()
 
 
 def test_the_usage_names_every_flag() -> None:
     text = usage()
 
-    for name in ("rest_api_port", "model_base_path", "port", *WITHOUT_EFFECT):
+    for name in ("rest_api_port", "model_base_path", "port", *IGNORED_FLAGS):
         assert f"--{name}" in text
 
 

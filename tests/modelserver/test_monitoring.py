@@ -10,8 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 pytest.importorskip("orjson", reason="the model server's requirements are not installed here")
 pytest.importorskip("numpy", reason="numpy is not installed here")
 
-from deploy.modelserver.monitoring import Histogram, Metrics
-from tests.modelserver.conftest import StartServer
+from deploy.modelserver.monitoring import LATENCY_BOUNDS, Metrics, PrometheusHistogram
+from tests.modelserver.fixtures import StartServer
 from tests.modelserver.serving import ModelServer
 
 USUAL_PATH = "/monitoring/prometheus/metrics"
@@ -116,7 +116,7 @@ def test_without_a_configuration_there_are_no_metrics(zoo: ModelServer) -> None:
 
 
 def test_a_histogram_has_tensorflows_bounds_and_counts_upwards() -> None:
-    histogram = Histogram("name", (10.0, 1.8, 33), "model")
+    histogram = PrometheusHistogram("name", LATENCY_BOUNDS, "model")
     for microseconds in (9, 10, 17, 1e12):
         histogram.add(("m",), microseconds)
 
@@ -140,7 +140,7 @@ def test_a_histogram_has_tensorflows_bounds_and_counts_upwards() -> None:
 def test_names_with_quotes_and_backslashes_are_escaped() -> None:
     metrics = Metrics()
     name = 'a"b\\c\nd'
-    metrics.requested(name, "OK")
+    metrics.count_request(name, "OK")
 
     [key] = read(metrics.page())
 
@@ -152,8 +152,8 @@ def test_counts_from_several_threads_are_all_there() -> None:
 
     def count() -> None:
         for _ in range(2000):
-            metrics.requested("m", "OK")
-            metrics.took("m", "predict", "REST", 0.001)
+            metrics.count_request("m", "OK")
+            metrics.observe_request("m", "predict", "REST", 0.001)
 
     threads = [threading.Thread(target=count) for _ in range(4)]
     for thread in threads:

@@ -17,18 +17,18 @@ import httpx
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
-from tests.config.launched import CLEAN, ROOT, Launched, is_alive
+from tests.config.server.launched import CLEAN, ROOT, LaunchedProduct, is_alive
 from tests.product.database import Database
 from tests.product.sources import Source, packed
 from tests.waiting import wait_for
-from workspace.compute.local_machine import free_port
+from workspace.compute.local.ports import free_port
 
 logging.getLogger("httpx").setLevel(logging.WARNING)
 PASSWORD = "a-password-of-the-tests"
 OVER = {"Completed", "Failed", "Canceled"}
 BOOT_SECONDS = 180
-PARTS = {"web", "supervisor", "worker-1", "worker-2", "broker"}
-RUNNER = "runs/runner/__main__.py"
+PARTS = {"web", "supervisor", "worker-1", "worker-2", "worker-3", "worker-4", "broker"}
+RUNNER = "runner/__main__.py"
 
 
 @dataclass(frozen=True)
@@ -55,15 +55,15 @@ class Product:
             **(variables or {}),
         }
         self.url = f"http://127.0.0.1:{self._environment['TRAINYARD_PORT']}"
-        self._launched: Launched | None = None
+        self._launched: LaunchedProduct | None = None
         self._token = ""
         self.http = httpx.Client(base_url=f"{self.url}/api/v1", timeout=60)
 
     def start(self) -> None:
         """Start everything, unless it runs, and return when it is healthy."""
         if self._launched is None or self._launched.process.poll() is not None:
-            self._launched = Launched(
-                self._folder, "-m", "config.launch", environment=self._environment
+            self._launched = LaunchedProduct(
+                self._folder, "-m", "config.server.launch", environment=self._environment
             )
         wait_for(self.is_healthy, "the product to be healthy", BOOT_SECONDS)
 
@@ -80,7 +80,7 @@ class Product:
         self._database.drop()
 
     @property
-    def launched(self) -> Launched:
+    def launched(self) -> LaunchedProduct:
         assert self._launched is not None, "the product was not started"
         return self._launched
 
@@ -92,7 +92,7 @@ class Product:
             return False
 
     def part(self, name: str) -> int:
-        """Give the process id of a part, waiting for one that is being started again."""
+        """Return the process id of a part, waiting for one that is being started again."""
         return wait_for(lambda: self._parts().get(name), f"{name} to run", 30)
 
     def kill(self, name: str) -> None:
@@ -110,10 +110,7 @@ class Product:
         wait_for(lambda: not any(map(is_alive, pids)), "the end of all parts")
 
     def _parts(self) -> dict[str, int]:
-        found = {}
-        for name, pid in self.launched.parts().items():
-            found["broker" if name.startswith("valkey") else name] = pid
-        return {name: pid for name, pid in found.items() if name in PARTS}
+        return {name: pid for name, pid in self.launched.parts().items() if name in PARTS}
 
     @property
     def token(self) -> str:
@@ -121,17 +118,33 @@ class Product:
             self._token = self.manage("token", "admin").split()[-1]
         return self._token
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return the environment of a command that works on this product."""
+        return {**CLEAN, **self._environment}
+
     def manage(self, *arguments: str) -> str:
         done = subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=ROOT,
-            env={**CLEAN, **self._environment},
+            env=self.environment,
             capture_output=True,
             text=True,
             check=False,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    @contextmanager
+    def managing(self, *arguments: str) -> Iterator[LaunchedProduct]:
+        """Run a management command beside the product, until the end of the block."""
+        launched = LaunchedProduct(
+            self._folder, "manage.py", *arguments, environment=self._environment
+        )
+        try:
+            yield launched
+        finally:
+            launched.end()
 
     def call(self, method: str, path: str, **content: Any) -> httpx.Response:
         """Call the REST API of the team."""
@@ -183,8 +196,8 @@ class Product:
         run: dict[str, Any] = self.patiently(f"/runs/{number}")
         return run
 
-    def wait_for_status(self, number: int, *wanted: str, seconds: float = 90) -> dict[str, Any]:
-        """Give the run when it has one of these statuses; fail when it ends with another."""
+    def wait_for_status(self, number: int, *wanted: str, seconds: float = 180) -> dict[str, Any]:
+        """Return the run when it has one of these statuses; fail when it ends with another."""
         deadline = time.monotonic() + seconds
         while (run := self.run(number))["status"] not in wanted:
             assert run["status"] not in OVER, f"run {number} ended: {run['end_detail']}"
@@ -192,14 +205,14 @@ class Product:
             time.sleep(0.05)
         return run
 
-    def wait_for_end(self, number: int, seconds: float = 90) -> dict[str, Any]:
+    def wait_for_end(self, number: int, seconds: float = 180) -> dict[str, Any]:
         return self.wait_for_status(number, *OVER, seconds=seconds)
 
     def cancel(self, number: int) -> httpx.Response:
         return self.call("POST", f"/runs/{number}/cancel")
 
     def log(self, number: int, process: str = "worker-0") -> bytes:
-        """Give a whole log, by the offsets that a client is told to go on from."""
+        """Return a whole log, by the offsets that a client is told to go on from."""
         whole = b""
         while True:
             answer = self.call("GET", f"/runs/{number}/logs/{process}?offset={len(whole)}")
@@ -233,6 +246,10 @@ class Product:
     def living(self, number: int) -> list[Living]:
         """Find in /proc what lives of a run: runners, programs, and whatever they left behind."""
         return self._living(f"TRAINYARD_RUNNER_DIR={self.home}/local/run-{number}-")
+
+    def living_runs(self) -> list[Living]:
+        """Find in /proc what lives of all runs."""
+        return self._living(f"TRAINYARD_RUNNER_DIR={self.home}/local/run-")
 
     def living_replicas(self) -> list[Living]:
         """Find in /proc what lives of all services."""

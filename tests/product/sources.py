@@ -10,7 +10,7 @@ Source = Path | bytes | Mapping[str, str | bytes]
 
 
 def program(name: str) -> dict[str, str]:
-    """Give a source directory that holds one of our programs as train.py."""
+    """Return a source directory that holds one of our programs as train.py."""
     return {"train.py": (PROGRAMS / f"{name}.py").read_text()}
 
 

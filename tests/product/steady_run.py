@@ -34,7 +34,7 @@ class SteadyRun:
         return path.read_bytes() if path.exists() else b""
 
     def printed(self) -> int:
-        """Give how many lines the slower worker printed."""
+        """Return how many lines the slower worker printed."""
         return min(self.record(worker).count(b"\n") for worker in WORKERS)
 
     def wait_until_printed(self, lines: int) -> None:

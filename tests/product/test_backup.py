@@ -14,7 +14,7 @@ pytestmark = pytest.mark.product
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, fresh_product: Product) -> Iterator[Product]:
-    """Give a product that was never started, on a machine that has the same environments."""
+    """Yield a product that was never started, on a machine that has the same environments."""
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     made = Product(folder)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.product.product import Product
 from tests.product.sources import packed, script
-from tests.runs.archive_builders import tar_entry, tar_with, zip_of, zip_with
+from tests.runs.source.archive_builders import tar_entry, tar_with, zip_of, zip_with
 
 pytestmark = pytest.mark.product
 GOOD = {"experiment": "bad", "entry_script": "train.py"}
@@ -21,7 +21,7 @@ LINK = 0o120777
 
 
 def refused(answer: httpx.Response, status: int = 400) -> dict[str, str]:
-    """Check that an answer is a clear refusal, and give what it says of each field."""
+    """Check that an answer is a clear refusal, and return what it says of each field."""
     assert answer.status_code == status, answer.text[:2000]
     assert answer.headers["Content-Type"].startswith("application/problem+json")
     problem = answer.json()
@@ -343,7 +343,7 @@ def test_odd_bytes_in_a_log_come_back_as_they_are_and_are_shown_as_text(product:
     assert shown["total"] == 4
     assert shown["lines"][0] == "<script>alert(1)</script>"
     assert len(shown["lines"][1]) < 100_000
-    assert shown["lines"][2] == "nul \0 and �� and �"
+    assert shown["lines"][2] == "nul � and �� and �"
     with product.watch(number, {"worker-0": 0}) as socket:
         seen = 0
         while seen < len(log):

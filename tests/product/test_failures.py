@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from runs.runner.folder import Folder, write_json
+from runner.process_directory import ProcessDirectory, write_json
 from tests.product.product import Product
 from tests.product.sources import script
 from tests.product.steady_run import check_end
@@ -50,7 +50,7 @@ time.sleep(600)
 
 
 def failed(product: Product, number: int, *, reason: str, process: str = "worker-0") -> Any:
-    """Wait for a run to fail, and give what it says of that."""
+    """Wait for a run to fail, and return what it says of that."""
     run = product.wait_for_end(number)
     assert run["status"] == "Failed"
     assert run["end_reason"] == reason, run["end_detail"]
@@ -169,7 +169,7 @@ def test_a_process_that_never_comes_up_is_named_after_the_start_deadline(
         product.wait_for_status(number, "Finalizing", "Failed")
     run = product.wait_for_end(number)
     assert (run["status"], run["end_reason"]) == ("Failed", "never_came_up")
-    assert run["end_detail"]["message"] == "worker-1 did not come up within 10 s."
+    assert run["end_detail"]["message"] == "worker-1 did not become ready within 10 s."
     assert not product.living(number)
 
 
@@ -178,9 +178,9 @@ def _in_place_of_its_runner(product: Product, number: int, process: str) -> Iter
     """Hold the folder of a process as a runner does that hangs before its first word."""
     path = product.home / "local" / f"run-{number}-1" / process
     path.mkdir(parents=True)
-    folder = Folder(str(path))
+    folder = ProcessDirectory(str(path))
     write_json(folder.settings, {})
-    lock = folder.take()
+    lock = folder.try_lock()
     assert lock is not None
     try:
         yield

@@ -1,14 +1,11 @@
 """Runs come through what befalls the server: killed while it starts them, or out of disk."""
 
 import os
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from tests.product.product import Product
+from tests.product.small_disk import mount, small_disk
 from tests.product.sources import script
 from tests.product.steady_run import check_end
 from tests.waiting import wait_for
@@ -16,21 +13,6 @@ from tests.waiting import wait_for
 pytestmark = pytest.mark.product
 WORKERS = [f"worker-{index}" for index in range(6)]
 KIBIBYTE = 1024
-
-
-@contextmanager
-def small_disk(folder: Path, size: int) -> Iterator[None]:
-    """Give a folder a disk of its own, of `size` bytes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder))
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def mount(*arguments: str) -> None:
-    subprocess.run(["mount", *arguments], check=True)
 
 
 def test_a_supervisor_killed_in_the_middle_of_starting_a_gang_leaves_no_half_of_it(

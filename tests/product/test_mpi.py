@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.config.launched import ROOT
+from tests.config.server.launched import ROOT
 from tests.product.product import Product
 from tests.product.sources import program, script
 from tests.product.steady_run import check_end

@@ -93,7 +93,7 @@ def test_a_service_outlives_everything_even_amid_a_rollout_and_notices_a_hang(
     (server,) = [one.pid for one in product.living_replicas() if not one.is_runner]
     os.kill(server, signal.SIGSTOP)
     try:
-        assert "did not answer a health check within 2 s" in wait_for_state("Unhealthy")
+        assert "did not respond to a health check within 2 s" in wait_for_state("Unhealthy")
     finally:
         os.kill(server, signal.SIGCONT)
     wait_for_state("Healthy")

@@ -22,14 +22,14 @@ STILL_AFTER_SECONDS = 10
 
 @pytest.fixture
 def hasty(product: Product) -> Iterator[Product]:
-    """Give a product whose target calls a run still after few seconds."""
+    """Yield a product whose target calls a run still after few seconds."""
     before = product.get("/targets/local")
-    product.call("PATCH", "/targets/local", json={"still_after_seconds": STILL_AFTER_SECONDS})
+    product.call("PATCH", "/targets/local", json={"hang_timeout_seconds": STILL_AFTER_SECONDS})
     yield product
     product.call(
         "PATCH",
         "/targets/local",
-        json={name: before[name] for name in ("still_after_seconds", "ends_still_runs")},
+        json={name: before[name] for name in ("hang_timeout_seconds", "fail_hung_runs")},
     )
 
 
@@ -39,11 +39,11 @@ def test_a_hanging_gang_is_shown_with_its_last_lines_and_ended_where_that_is_set
     number = hasty.submit(
         script(HANGS), distributed_training={"type": "multi_worker", "worker_count": 2}
     )
-    wait_for(lambda: hasty.run(number)["still_since"], "no progress to be noticed", 60)
+    wait_for(lambda: hasty.run(number)["hung_since"], "no progress to be noticed", 60)
     run = hasty.run(number)
     assert run["status"] == "Running", "it is only shown"
     assert run["last_lines"] == {"worker-0": "deaf to its peer", "worker-1": "waiting for its peer"}
-    hasty.call("PATCH", "/targets/local", json={"ends_still_runs": True})
+    hasty.call("PATCH", "/targets/local", json={"fail_hung_runs": True})
     run = hasty.wait_for_end(number, 60)
     assert (run["status"], run["end_reason"]) == ("Failed", "no_progress")
     assert f"more than {STILL_AFTER_SECONDS} s" in run["end_detail"]["message"]
@@ -51,8 +51,8 @@ def test_a_hanging_gang_is_shown_with_its_last_lines_and_ended_where_that_is_set
 
 
 def test_a_silent_program_that_computes_makes_progress(hasty: Product) -> None:
-    hasty.call("PATCH", "/targets/local", json={"ends_still_runs": True})
+    hasty.call("PATCH", "/targets/local", json={"fail_hung_runs": True})
     busy = "import time\nend = time.monotonic() + 20\nwhile time.monotonic() < end: pass"
     run = hasty.wait_for_end(hasty.submit(script(busy)), 90)
     assert run["status"] == "Completed", run["end_detail"]
-    assert run["still_since"] is None
+    assert run["hung_since"] is None

@@ -69,8 +69,8 @@ def test_a_run_that_waits_in_the_queue_outlives_the_loss_of_the_broker_and_its_d
     target = product.get("/targets")[0]["name"]
     product.call("PATCH", f"/targets/{target}", json={"is_paused": True})
     number = product.submit(script("print('at last')"))
-    wait_for(lambda: product.run(number)["waiting_because"], "a reason for waiting")
-    assert "paused" in product.run(number)["waiting_because"]
+    wait_for(lambda: product.run(number)["wait_reason"], "a reason for waiting")
+    assert "paused" in product.run(number)["wait_reason"]
     product.kill_everything()
     shutil.rmtree(product.home / "broker")
     product.start()
@@ -102,6 +102,8 @@ def test_an_environment_is_built_though_a_worker_dies_over_it(fresh_product: Pro
     assert building
     fresh_product.kill("worker-1")
     fresh_product.kill("worker-2")
+    fresh_product.kill("worker-3")
+    fresh_product.kill("worker-4")
     run = fresh_product.wait_for_end(number, seconds=240)
     assert run["status"] == "Completed", run["end_detail"]
     assert fresh_product.log(number) == b"built\n"

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.config.launched import ROOT
+from tests.config.server.launched import ROOT
 from tests.product.product import Product
 from tests.product.steady_run import check_end
 from tests.waiting import wait_for
@@ -32,7 +32,7 @@ class Trained:
         self._numbers: dict[str, int] = {}
 
     def run(self, example: str) -> dict[str, Any]:
-        """Give the finished run of an example, with its `logs` by process."""
+        """Return the finished run of an example, with its `logs` by process."""
         if example not in self._numbers:
             folder = EXAMPLES / example
             config = json.loads((folder / "run.json").read_text())
@@ -79,7 +79,7 @@ def register(product: Product, run: dict[str, Any], path: str, name: str) -> dic
 
 
 def deploy(product: Product, name: str, model: str) -> dict[str, str]:
-    """Deploy a model, wait until it is healthy, and give the keys of its service."""
+    """Deploy a model, wait until it is healthy, and return the keys of its service."""
     resources = {"cpu": 0.5, "memory_gb": 2}
     made = product.post("/services", {"name": name, "model": model, "resources": resources})
     wait_for_health(product, name)
@@ -145,7 +145,7 @@ def test_parameter_servers_and_workers_are_ended_when_the_chief_is_done(
         "worker-1",
         "ps-0",
     }
-    assert run["end_detail"]["message"] == "chief-0 ended well."
+    assert run["end_detail"]["message"] == "chief-0 completed."
     steps = re.search(r"steps done by each worker: \[(\d+), (\d+)\]", run["logs"]["chief-0"])
     assert steps
     assert all(int(count) > 0 for count in steps.groups())

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from tests.config.launched import ROOT
+from tests.config.server.launched import ROOT
 from tests.product.product import Product
 from tests.product.steady_run import check_end
 from tests.waiting import wait_for

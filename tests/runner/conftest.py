@@ -4,14 +4,14 @@ from pathlib import Path
 import pytest
 
 from tests.runner.stage import make_environment
-from tests.runner.web import FakeWeb
+from tests.runner.web import FakeServer
 from workspace.compute.access import TargetAccess
-from workspace.compute.local import LocalBackend
+from workspace.compute.local.backend import LocalBackend
 
 
 @pytest.fixture
-def web() -> Iterator[FakeWeb]:
-    web = FakeWeb()
+def web() -> Iterator[FakeServer]:
+    web = FakeServer()
     yield web
     web.close()
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.runner.web import FakeWeb, Told, spec, until
+from tests.runner.web import FakeServer, Told, spec, until
 from workspace.compute.access import TargetAccess
 from workspace.compute.base import GroupPlan, ProcessPlan
-from workspace.compute.local import LocalBackend
+from workspace.compute.local.backend import LocalBackend
 
 ENVIRONMENT = "environments/plain"
 
@@ -30,7 +30,7 @@ class Group:
     def __init__(
         self,
         home: Path,
-        web: FakeWeb,
+        web: FakeServer,
         specs: Sequence[dict[str, Any]],
         label: str = "run-1-1",
         ca_bundle: str = "",
@@ -73,7 +73,7 @@ class Group:
         until(lambda: all(told.collected for told in self.told), f"collected: {self.told}")
 
 
-def one(home: Path, web: FakeWeb, script: str, **changes: Any) -> tuple[Group, Told]:
+def one(home: Path, web: FakeServer, script: str, **changes: Any) -> tuple[Group, Told]:
     """Start one process that runs a script."""
     group = Group(home, web, [spec(python(script), **changes)])
     return group.start(), group.told[0]

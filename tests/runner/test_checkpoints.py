@@ -3,9 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from tests.runner.stage import Group, python
-from tests.runner.web import FakeWeb, spec, tar_of, until
+import pytest
 
+from tests.runner.stage import Group, python
+from tests.runner.web import FakeServer, spec, tar_of, until
+
+pytestmark = pytest.mark.processes
 SHOWS_RESUMED = """
 import os, pathlib, sys
 folder = pathlib.Path(os.environ["TRAINYARD_RESUME_FROM"])
@@ -30,9 +33,9 @@ for step in (5, 6):
 """
 
 
-def saving(yard: Path, web: FakeWeb, *, decides: bool = True, waits: bool = False) -> Group:
+def saving(yard: Path, web: FakeServer, *, decides: bool = True, waits: bool = False) -> Group:
     """Start a process that goes on from step 4 of an earlier attempt."""
-    folder = yard / "disk" / "checkpoints"
+    folder = yard.parent / "disk" / "checkpoints"
     folder.mkdir(parents=True)
     script = SAVES.replace("FOLDER", repr(str(folder))).replace("WAITS", str(waits))
     told: dict[str, Any] = {"folder": str(folder), "decides": decides}
@@ -46,7 +49,7 @@ def saving(yard: Path, web: FakeWeb, *, decides: bool = True, waits: bool = Fals
 
 
 def test_what_earlier_attempts_kept_is_there_at_the_start_and_the_last_is_kept_at_the_end(
-    yard: Path, web: FakeWeb
+    yard: Path, web: FakeServer
 ) -> None:
     group = saving(yard, web).start()
     group.until_collected()
@@ -60,7 +63,7 @@ def test_what_earlier_attempts_kept_is_there_at_the_start_and_the_last_is_kept_a
 
 
 def test_changes_are_sent_while_the_program_runs_what_names_the_data_after_them(
-    yard: Path, web: FakeWeb
+    yard: Path, web: FakeServer
 ) -> None:
     group = saving(yard, web, waits=True).start()
     (told,) = group.told
@@ -77,7 +80,7 @@ def test_changes_are_sent_while_the_program_runs_what_names_the_data_after_them(
     assert told.checkpoints["checkpoints/checkpoint"] == b"ckpt-6"
 
 
-def test_a_process_that_does_not_decide_removes_only_its_own(yard: Path, web: FakeWeb) -> None:
+def test_a_process_that_does_not_decide_removes_only_its_own(yard: Path, web: FakeServer) -> None:
     group = saving(yard, web, decides=False, waits=True).start()
     (told,) = group.told
     until(lambda: told.checkpoints.get("checkpoints/checkpoint") == b"ckpt-5", "step 5 is kept")
@@ -90,7 +93,7 @@ def test_a_process_that_does_not_decide_removes_only_its_own(yard: Path, web: Fa
 
 
 def test_a_program_finds_what_it_resumes_from_and_cannot_change_it(
-    yard: Path, web: FakeWeb
+    yard: Path, web: FakeServer
 ) -> None:
     group = Group(yard, web, [spec(python(SHOWS_RESUMED), resume=True)])
     (told,) = group.told

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from runs.runner.folder import Folder, write_json
-from runs.runner.mpi import reason_in
-from runs.runner.rank import Echo
-from tests.config.launched import ROOT
+from runner.mpi import mpi_failure_reason
+from runner.mpi_rank import PrefixedOutput
+from runner.process_directory import ProcessDirectory, write_json
+from tests.config.server.launched import ROOT
 
 RANK = """\
 import sys
-from runs.runner import rank
-from runs.runner.folder import Folder
+from runner import mpi_rank as rank
+from runner.process_directory import ProcessDirectory
 rank.LEAVING_SECONDS = float(sys.argv[2])
-sys.exit(rank.run_rank(Folder(sys.argv[1])))
+sys.exit(rank.run_rank(ProcessDirectory(sys.argv[1])))
 """
 FIRST_TO_FAIL = """\
 mpirun detected that one or more processes exited with non-zero status, thus causing
@@ -104,13 +104,13 @@ This is usually due to either a failure of the TCP network
     ],
 )
 def test_the_rank_at_fault_is_read_from_what_was_said_last(tmp_path: Path, log: str, reason: str):
-    folder = Folder(str(tmp_path))
+    folder = ProcessDirectory(str(tmp_path))
     Path(folder.spool).write_text("x" * 100_000 + "\n" + log)
-    assert reason_in(folder) == reason
+    assert mpi_failure_reason(folder) == reason
 
 
 def test_the_rank_at_fault_is_read_from_its_own_log_where_mpirun_lost_its_words(tmp_path: Path):
-    folder = Folder(str(tmp_path))
+    folder = ProcessDirectory(str(tmp_path))
     os.mkdir(folder.ranks)
     Path(folder.spool).write_text("ORTE_ERROR_LOG: Out of resource in file show_help.c\n")
     for moment, (rank, note) in enumerate(
@@ -123,7 +123,7 @@ def test_the_rank_at_fault_is_read_from_its_own_log_where_mpirun_lost_its_words(
         log = Path(folder.rank_spool(rank))
         log.write_text(f"[rank 3] [trainyard] ended with exit code 4\n[trainyard] {note}\n")
         os.utime(log, (moment, moment))
-    assert reason_in(folder) == "rank 12 ended with exit code 9"
+    assert mpi_failure_reason(folder) == "rank 12 ended with exit code 9"
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_the_rank_at_fault_is_read_from_its_own_log_where_mpirun_lost_its_words(
 def test_a_rank_that_mpirun_ends_says_whether_it_was_leaving_already(
     tmp_path: Path, leaving_seconds: float, program: str, said: str, code: int
 ):
-    folder = Folder(str(tmp_path))
+    folder = ProcessDirectory(str(tmp_path))
     os.mkdir(folder.work)
     write_json(
         folder.spec,
@@ -178,6 +178,6 @@ def test_every_line_of_a_rank_is_shown_whole_and_marked(
     reader.start()
     with open(writing, "w") as pipe:
         monkeypatch.setattr("sys.stderr", pipe)
-        Echo(str(spool), b"[rank 0] ").finish()
+        PrefixedOutput(str(spool), b"[rank 0] ").finish()
     reader.join(30)
     assert bytes(shown).decode().splitlines() == [f"[rank 0] {line}" for line in lines]

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from runs.runner import procfs
+from runner import procfs
 from tests.runner.stage import Group, one, python
-from tests.runner.web import FakeWeb, spec, until
+from tests.runner.web import FakeServer, spec, until
 
+pytestmark = pytest.mark.processes
 IGNORES_SIGTERM = """
 import signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -41,7 +42,7 @@ def daemon_of(log: bytes) -> int:
     return next((int(line.split()[1]) for line in log.splitlines() if b"daemon" in line), 0)
 
 
-def test_a_program_that_ends_well_is_reported_with_its_output(yard: Path, web: FakeWeb) -> None:
+def test_a_program_that_ends_well_is_reported_with_its_output(yard: Path, web: FakeServer) -> None:
     group, told = one(yard, web, "import sys; print('out'); print('err', file=sys.stderr)")
     group.until_collected()
     assert told.log == b"out\nerr\n"
@@ -65,7 +66,7 @@ def test_a_program_that_ends_well_is_reported_with_its_output(yard: Path, web: F
     ],
 )
 def test_the_way_a_program_ended_is_reported(
-    yard: Path, web: FakeWeb, script: str, exit_code: int, reason: str
+    yard: Path, web: FakeServer, script: str, exit_code: int, reason: str
 ) -> None:
     group, told = one(yard, web, script)
     group.until_collected()
@@ -75,7 +76,7 @@ def test_the_way_a_program_ended_is_reported(
     assert not told.ending["out_of_memory"]
 
 
-def test_a_command_that_does_not_exist_is_named(yard: Path, web: FakeWeb) -> None:
+def test_a_command_that_does_not_exist_is_named(yard: Path, web: FakeServer) -> None:
     group = Group(yard, web, [spec(["no-such-command"])]).start()
     group.until_collected()
     ending = group.told[0].ending
@@ -85,7 +86,7 @@ def test_a_command_that_does_not_exist_is_named(yard: Path, web: FakeWeb) -> Non
     assert b"cannot start no-such-command" in group.told[0].log
 
 
-def test_the_program_gets_its_environment_and_no_secret(yard: Path, web: FakeWeb) -> None:
+def test_the_program_gets_its_environment_and_no_secret(yard: Path, web: FakeServer) -> None:
     script = "import os, json; print(json.dumps(dict(os.environ)), os.getcwd(), os.listdir())"
     group, told = one(yard, web, script, environment={"TF_CONFIG": "{}", "MINE": "a b"})
     group.until_collected()
@@ -102,7 +103,7 @@ def test_the_program_gets_its_environment_and_no_secret(yard: Path, web: FakeWeb
     )
 
 
-def test_no_program_starts_before_all_are_ready(yard: Path, web: FakeWeb) -> None:
+def test_no_program_starts_before_all_are_ready(yard: Path, web: FakeServer) -> None:
     web.go = False
     script = "print('started', flush=True)"
     group = Group(yard, web, [spec(python(script)), spec(python(script))]).start()
@@ -113,7 +114,9 @@ def test_no_program_starts_before_all_are_ready(yard: Path, web: FakeWeb) -> Non
     assert [bytes(told.log) for told in group.told] == [b"started\n", b"started\n"]
 
 
-def test_a_process_stopped_at_the_barrier_ends_without_starting(yard: Path, web: FakeWeb) -> None:
+def test_a_process_stopped_at_the_barrier_ends_without_starting(
+    yard: Path, web: FakeServer
+) -> None:
     web.go = False
     group, told = one(yard, web, "print('started')")
     until(lambda: "beat" in told.calls)
@@ -124,7 +127,7 @@ def test_a_process_stopped_at_the_barrier_ends_without_starting(yard: Path, web:
     assert not told.log
 
 
-def test_an_answer_that_says_stop_ends_the_program_gently(yard: Path, web: FakeWeb) -> None:
+def test_an_answer_that_says_stop_ends_the_program_gently(yard: Path, web: FakeServer) -> None:
     script = "import time\ntry: print('up', flush=True); time.sleep(60)\nfinally: print('bye')"
     handler = "import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(5))\n"
     group, told = one(yard, web, f"{handler}{script}")
@@ -137,7 +140,7 @@ def test_an_answer_that_says_stop_ends_the_program_gently(yard: Path, web: FakeW
 
 
 def test_a_program_that_ignores_the_stop_is_killed_after_its_grace(
-    yard: Path, web: FakeWeb
+    yard: Path, web: FakeServer
 ) -> None:
     group, told = one(yard, web, IGNORES_SIGTERM, grace_seconds=0.5)
     until(lambda: told.log)
@@ -148,7 +151,7 @@ def test_a_program_that_ignores_the_stop_is_killed_after_its_grace(
     assert "0.5 s after SIGTERM" in told.ending["reason"]
 
 
-def test_what_a_program_leaves_running_ends_with_it(yard: Path, web: FakeWeb) -> None:
+def test_what_a_program_leaves_running_ends_with_it(yard: Path, web: FakeServer) -> None:
     group, told = one(
         yard, web, DAEMON.format(more="", then="while not os.fstat(1).st_size: time.sleep(0.01)")
     )
@@ -161,10 +164,10 @@ def test_what_a_program_leaves_running_ends_with_it(yard: Path, web: FakeWeb) ->
 
 
 def test_a_program_over_its_memory_limit_is_ended_with_both_numbers(
-    yard: Path, web: FakeWeb
+    yard: Path, web: FakeServer
 ) -> None:
     script = "import time\nheld = []\nwhile True: held.append(b'x' * 5_000_000); time.sleep(0.01)"
-    group, told = one(yard, web, script, memory_bytes=100 * 1024 * 1024)
+    group, told = one(yard, web, script, memory_bytes=100 * 10**6)
     group.until_collected()
     assert told.ending is not None
     assert told.ending["out_of_memory"]
@@ -179,7 +182,7 @@ def test_a_program_over_its_memory_limit_is_ended_with_both_numbers(
     ],
 )
 def test_a_program_that_says_it_had_no_memory_is_believed(
-    yard: Path, web: FakeWeb, script: str
+    yard: Path, web: FakeServer, script: str
 ) -> None:
     group, told = one(yard, web, script)
     group.until_collected()
@@ -188,7 +191,7 @@ def test_a_program_that_says_it_had_no_memory_is_believed(
     assert told.ending["exit_code"]
 
 
-def test_usage_is_that_of_the_program_and_its_children(yard: Path, web: FakeWeb) -> None:
+def test_usage_is_that_of_the_program_and_its_children(yard: Path, web: FakeServer) -> None:
     script = """
 import os, time
 os.fork()
@@ -202,38 +205,40 @@ while time.monotonic() < end: pass
     assert max(usage["memory_bytes"] for usage in told.usage) > 95_000_000
 
 
-def test_a_replaced_process_is_ended_and_reports_nothing(yard: Path, web: FakeWeb) -> None:
+def test_a_replaced_process_is_ended_and_reports_nothing(yard: Path, web: FakeServer) -> None:
     group, told = one(yard, web, "import time; print('up', flush=True); time.sleep(60)")
     until(lambda: told.started)
     web.trouble = lambda process, path: 409
     until(lambda: not is_alive(told.started or 0), "the fenced program is gone")
     until(lambda: group.backend.observe(group.label)[0].state != "alive")
     assert told.ending is None
-    assert not group.backend.salvage(group.label, group.names)
+    assert not group.backend.recover_outputs(group.label, group.names)
 
 
-def test_a_killed_runner_takes_its_program_with_it(yard: Path, web: FakeWeb) -> None:
+def test_a_killed_runner_takes_its_program_with_it(yard: Path, web: FakeServer) -> None:
     group, told = one(yard, web, "import time; print('up', flush=True); time.sleep(60)")
     until(lambda: told.started)
-    runner = procfs.carrying(f"TRAINYARD_RUNNER_DIR={group.folder()}".encode())
+    runner = procfs.processes_with_variable(f"TRAINYARD_RUNNER_DIR={group.folder()}".encode())
     parent = next(each for each in runner if each.pid != told.started)
     os.kill(parent.pid, signal.SIGKILL)
     until(lambda: not is_alive(told.started or 0), "the program is gone")
 
 
-def test_the_python_of_the_runner_needs_no_package(yard: Path, web: FakeWeb) -> None:
+def test_the_python_of_the_runner_needs_no_package(yard: Path, web: FakeServer) -> None:
     group, told = one(yard, web, "import time; print('up', flush=True); time.sleep(60)")
     until(lambda: told.started)
     maps = "".join(
         Path(f"/proc/{process.pid}/maps").read_text()
-        for process in procfs.carrying(f"TRAINYARD_RUNNER_DIR={group.folder()}".encode())
+        for process in procfs.processes_with_variable(
+            f"TRAINYARD_RUNNER_DIR={group.folder()}".encode()
+        )
     )
     assert "site-packages" not in maps
     assert sys.version_info >= (3, 11)
 
 
 def test_a_process_is_not_ready_before_it_knows_the_names_of_the_others(
-    yard: Path, web: FakeWeb
+    yard: Path, web: FakeServer
 ) -> None:
     group, told = one(yard, web, "print('never')", peers=["worker-1.invalid"])
     until(lambda: "spec" in told.calls, "the spec was asked for")
@@ -245,7 +250,7 @@ def test_a_process_is_not_ready_before_it_knows_the_names_of_the_others(
     assert b"never" not in told.log
 
 
-def test_a_program_starts_its_head_start_later(yard: Path, web: FakeWeb) -> None:
+def test_a_program_starts_its_head_start_later(yard: Path, web: FakeServer) -> None:
     says_when = python("import time; print(time.monotonic())")
     specs = [spec(says_when), spec(says_when, head_start_seconds=2.0)]
     group = Group(yard, web, specs).start()

@@ -51,20 +51,38 @@ def spec(command: list[str], **changes: Any) -> dict[str, Any]:
         "grace_seconds": 30,
         "heartbeat_seconds": 0.1,
         "memory_bytes": None,
+        "server_timeout_seconds": None,
         **changes,
     }
 
 
-class FakeWeb:
-    """Answers the runner protocol. `trouble` may answer a request with a status of its own."""
+@dataclass(frozen=True)
+class Trouble:
+    """An answer in place of the right one; without `detail` it is a proxy's, not the server's."""
+
+    status: int
+    detail: str = ""
+    retry_after: str = ""
+
+
+class FakeServer:
+    """Answers the runner protocol. `trouble` may answer a request with a status of its own.
+
+    `problem_of` says why the file with a path is refused: by itself, or, from a server that does
+    not `judge_each`, with the whole list that it is in.
+    """
 
     def __init__(
         self, port: int = 0, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
     ) -> None:
         self.told: dict[str, Told] = {}
         self.go = True
-        self.trouble: Callable[[str, str], int | None] = lambda process, path: None
+        self.trouble: Callable[[str, str], int | Trouble | None] = lambda process, path: None
+        self.problem_of: Callable[[str], str] = lambda path: ""
+        self.judges_each = True
+        self.max_log_bytes: int | None = None
         self.chunked_source = True
+        self.holds_back = b""
         web = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -112,9 +130,11 @@ class FakeWeb:
             return _answer(handler, 401, {})
         with self._lock:
             told.calls.append(what)
-            status = self.trouble(token, what)
-            if status is not None:
-                return _answer(handler, status, {"detail": "trouble"})
+            trouble = self.trouble(token, what)
+            if isinstance(trouble, int):
+                return _answer(handler, trouble, {"detail": "trouble"})
+            if trouble is not None:
+                return _answer_with_trouble(handler, trouble)
             query = {name: values[0] for name, values in parse_qs(parts.query).items()}
             if what in ("source", "resume"):
                 return self._send_tar(handler, told.source if what == "source" else told.resume)
@@ -127,6 +147,12 @@ class FakeWeb:
     ) -> tuple[int, dict[str, Any]]:
         if what == "spec":
             return 200, told.spec
+        if problem := self.problem_of(query["path"]) if "path" in query else "":
+            return 400, {"detail": problem}
+        if what == "log" and self.max_log_bytes is not None and len(told.log) >= self.max_log_bytes:
+            return 200, {"size": int(query["offset"]) + len(body), "full": True}
+        if what in ("log", "file") and self.holds_back and "end" not in query:
+            body = body.removesuffix(self.holds_back)
         if what == "log":
             told.log = bytearray(_appended(bytes(told.log), int(query["offset"]), body))
             return 200, {"size": len(told.log)}
@@ -144,17 +170,28 @@ class FakeWeb:
             told.uploads.append(query["path"])
             told.checkpoints[query["path"]] = body
             return 200, {"stored": True}
-        return 200, self._note(told, what, json.loads(body or b"{}"))
+        said = json.loads(body or b"{}")
+        if what == "outputs" and not self.judges_each:
+            for file in said["files"]:
+                if problem := self.problem_of(file["path"]):
+                    return 400, {"detail": problem}
+        return 200, self._note(told, what, said)
 
     def _note(self, told: Told, what: str, said: dict[str, Any]) -> dict[str, Any]:
         if what == "outputs":
+            for path in said.get("removed", ()):
+                told.uploads.append(f"-{path}")
+                told.outputs.pop(path, None)
+            problems = {file["path"]: self.problem_of(file["path"]) for file in said["files"]}
             return {
+                "refused": [{"path": path, "reason": why} for path, why in problems.items() if why],
                 "missing": [
                     file["path"]
                     for file in said["files"]
-                    if hashlib.sha256(told.outputs.get(file["path"], b"\0")).hexdigest()
+                    if not problems[file["path"]]
+                    and hashlib.sha256(told.outputs.get(file["path"], b"\0")).hexdigest()
                     != file["sha256"]
-                ]
+                ],
             }
         if what == "checkpoints":
             for path in said["removed"]:
@@ -207,6 +244,16 @@ def _appended(held: bytes, offset: int, body: bytes) -> bytes:
 def _answer(handler: BaseHTTPRequestHandler, status: int, body: dict[str, Any]) -> None:
     content = json.dumps(body).encode()
     handler.send_response(status)
+    handler.send_header("Content-Length", str(len(content)))
+    handler.end_headers()
+    handler.wfile.write(content)
+
+
+def _answer_with_trouble(handler: BaseHTTPRequestHandler, trouble: Trouble) -> None:
+    content = json.dumps({"detail": trouble.detail}).encode() if trouble.detail else b"<h1>No</h1>"
+    handler.send_response(trouble.status)
+    if trouble.retry_after:
+        handler.send_header("Retry-After", trouble.retry_after)
     handler.send_header("Content-Length", str(len(content)))
     handler.end_headers()
     handler.wfile.write(content)

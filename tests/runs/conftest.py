@@ -3,24 +3,23 @@
 import pytest
 from django.contrib.auth.models import User
 
-from runs import reconciler
-from runs.blobs import store_for
 from runs.models import Run
 from runs.services import submit_run
-from runs.snapshots import Entry, Manifest, create_snapshot
+from runs.source.blobs import store_for
+from runs.source.snapshots import Manifest, ManifestEntry, create_snapshot
+from runs.supervision import reconciler
 from tests.factories import make_target
 from tests.fakes import FakeBackend
-from tests.runs.supervised import Submit
+from tests.runs.supervision.supervised_runs import Submit, serve_targets_with
 from workspace.models import Team
 
 
 @pytest.fixture
 def backend(monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
     fake = FakeBackend()
-    for module in ("runs.launch", "workspace.target_states", "workspace.reach"):
-        monkeypatch.setattr(f"{module}.backend_for", lambda target: fake)
-    monkeypatch.setattr("workspace.environments.backend_of", lambda environment: fake)
-    monkeypatch.setattr(reconciler, "LOOK_EVERY_SECONDS", 0)
+    serve_targets_with(fake, monkeypatch)
+    monkeypatch.setattr("workspace.environments.services.backend_of", lambda environment: fake)
+    monkeypatch.setattr(reconciler, "OBSERVE_EVERY_SECONDS", 0)
     monkeypatch.setattr(reconciler, "enqueue_build", lambda environment: None)
     return fake
 
@@ -31,7 +30,7 @@ def submit(team: Team, bob: User, backend: FakeBackend) -> Submit:
 
     def submit(**config: object) -> Run:
         digest, size = store_for(team).put_stream(b"print('hello')\n")
-        manifest = Manifest.of([Entry("train.py", digest, size)])
+        manifest = Manifest.of([ManifestEntry("train.py", digest, size)])
         snapshot = create_snapshot(team=team, by=bob, manifest=manifest)
         given = {"experiment": "digits", "entry_script": "train.py", **config}
         return submit_run(team=team, by=bob, snapshot=snapshot, config=given)

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from runs.config import Mode, RunConfig, parse
-from workspace.errors import Invalid
+from runs.config import RunConfig, parse
+from runs.distribution import Mode
+from workspace.platform.errors import Invalid
 
 MINIMAL = {"experiment": "digits", "entry_script": "train.py"}
 
@@ -76,6 +77,17 @@ def test_the_name_of_a_field_that_nothing_can_hold_is_shown_escaped():
     assert list(errors_of(MINIMAL | {"\ud800": 1})) == ["\\ud800"]
 
 
+def test_the_address_of_the_schema_is_accepted_and_ignored():
+    assert parse({**MINIMAL, "$schema": "../run.schema.json"}).to_json() == parse(MINIMAL).to_json()
+    assert "$schema" in errors_of({**MINIMAL, "$schema": 3})
+
+
+def test_null_means_not_given():
+    names = {field.validation_alias or name for name, field in RunConfig.model_fields.items()}
+    given = dict.fromkeys(map(str, names)) | MINIMAL
+    assert parse(given).to_json() == parse(MINIMAL).to_json()
+
+
 def test_counts_without_a_mode_are_refused_in_azure_mls_words():
     found = errors_of({**MINIMAL, "node_count": 2})
     assert "must be specified when node_count > 1" in found["distributed_training"]
@@ -125,6 +137,69 @@ def test_a_mode_that_means_nothing_is_refused(given: object, field: str | None):
     )
 
 
+def test_fields_of_another_mode_are_refused_with_those_that_the_mode_has():
+    found = errors_of(
+        {**MINIMAL, "distributed_training": {"type": "mpi", "worker_count": "2", "chief": True}}
+    )
+    assert found == {
+        "distributed_training.worker_count": "Type mpi has no worker_count; it has"
+        " process_count_per_node.",
+        "distributed_training.chief": "Type mpi has no chief; it has process_count_per_node.",
+    }
+
+
+def test_counts_beside_the_mode_are_its_defaults():
+    multi_worker = parse(
+        {**MINIMAL, "node_count": 3, "distributed_training": {"type": "multi_worker"}}
+    )
+    assert multi_worker.distributed_training.roles() == [("worker", 3)]
+    ranks = {"node_count": 2, "process_count_per_node": 4, "distributed_training": {"type": "mpi"}}
+    assert parse(MINIMAL | ranks).ranks == 8
+    found = errors_of(MINIMAL | ranks | {"node_count": 300})
+    assert "1,200 ranks" in found["distributed_training.process_count_per_node"]
+
+
+@pytest.mark.parametrize(
+    ("given", "gpus"),
+    [({}, 0), ({"use_gpu": True}, 1), ({"use_gpu": True, "gpus_per_process": 2}, 2)],
+)
+def test_gpus_are_one_for_each_process_unless_more_are_asked_for(given: dict[str, Any], gpus: int):
+    assert parse(MINIMAL | given).gpus_per_process == gpus
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"gpus_per_process": 2}, "use_gpu"),
+        ({"use_gpu": True, "gpus_per_process": 0}, "gpus_per_process"),
+    ],
+)
+def test_gpus_that_contradict_use_gpu_are_refused(given: dict[str, Any], field: str):
+    assert field in errors_of(MINIMAL | given)
+
+
+def test_rules_between_fields_hold_when_other_fields_are_wrong():
+    found = errors_of(
+        {
+            "experiment": "",
+            "node_count": 2,
+            "gpus_per_process": 2,
+            "conda_dependencies_file": "conda.yml",
+            "pip_packages": ["six"],
+            "image_registry_details": {"username": "ana"},
+        }
+    )
+    assert found.keys() == {
+        "experiment",
+        "entry_script",
+        "distributed_training",
+        "use_gpu",
+        "pip_packages",
+        "image_registry_details",
+        "image_registry_details.password",
+    }
+
+
 def test_script_params_become_arguments_as_azure_ml_flattens_them():
     params = {"--epochs": 3, "--layers": [64, 32], "--flag": "", "--none": None, "--zero": 0}
     config = parse({**MINIMAL, "script_params": params})
@@ -137,6 +212,7 @@ def test_arguments_are_passed_as_they_are():
     assert parse({**MINIMAL, "script_params": {"--x": nasty}}).arguments() == ["--x", nasty]
     assert "script_params.--x" in errors_of({**MINIMAL, "script_params": {"--x": "a\0b"}})
     assert "script_params.--x" in errors_of({**MINIMAL, "script_params": {"--x": {}}})
+    assert "script_params.--x" in errors_of({**MINIMAL, "script_params": {"--x": float("nan")}})
 
 
 @pytest.mark.parametrize("name", ["TF_CONFIG", "TRAINYARD_ROLE", "A=B", "", "1A", "A B"])
@@ -167,6 +243,60 @@ def test_a_configuration_survives_the_database():
     stored = json.loads(json.dumps(config.to_row(), sort_keys=True))
     assert RunConfig.from_row(stored) == config
     assert RunConfig.from_row(stored).arguments() == ["--zeta", "1", "--alpha", "2", "3"]
+
+
+def test_secrets_are_named_and_survive_the_database():
+    given = {"KEY": {"secret": "aws-key"}, "ACCOUNT": {"secret": "gcp", "file": "account.json"}}
+    config = parse({**MINIMAL, "secrets": given})
+    assert config.to_json()["secrets"] == {
+        "KEY": {"secret": "aws-key", "file": ""},
+        "ACCOUNT": {"secret": "gcp", "file": "account.json"},
+    }
+    assert RunConfig.from_row(json.loads(json.dumps(config.to_row()))) == config
+
+
+@pytest.mark.parametrize(
+    ("secrets", "field", "words"),
+    [
+        ({"1A": {"secret": "key"}}, "secrets.1A", "starts with no digit"),
+        ({"TF_CONFIG": {"secret": "key"}}, "secrets.TF_CONFIG", "set by Trainyard"),
+        ({"A": "key"}, "secrets.A", "a JSON object"),
+        ({"A": {}}, "secrets.A.secret", "secret is required"),
+        ({"A": {"secret": "a b"}}, "secrets.A.secret", "Use 1 to 64 letters"),
+        ({"A": {"secret": "key", "file": "../x"}}, "secrets.A.file", "Use a file name"),
+        ({"A": {"secret": "key", "file": ".."}}, "secrets.A.file", "Use a file name"),
+        ({"A": {"secret": "key", "path": "x"}}, "secrets.A.path", "Unknown field"),
+        ({"GIVEN": {"secret": "key"}}, "secrets.GIVEN", "in environment_variables too"),
+        (
+            {"A": {"secret": "a", "file": "x"}, "B": {"secret": "b", "file": "x"}},
+            "secrets.B.file",
+            "Two secrets have the file x",
+        ),
+    ],
+)
+def test_secrets_that_cannot_be_given_are_refused(secrets: dict[str, Any], field: str, words: str):
+    found = errors_of({**MINIMAL, "environment_variables": {"GIVEN": "1"}, "secrets": secrets})
+    assert list(found) == [field]
+    assert words in found[field]
+
+
+def test_a_configuration_that_an_earlier_version_stored_is_read_as_it_is():
+    spread = {
+        "type": "mpi",
+        "worker_count": 1,
+        "parameter_server_count": 0,
+        "chief": False,
+        "evaluator": False,
+        "process_count_per_node": 3,
+    }
+    row = parse(MINIMAL).to_row() | {"framework_version": "1.15", "distributed_training": spread}
+    del row["secrets"]
+    config = RunConfig.from_row(json.loads(json.dumps(row)))
+    assert (config.framework_version, config.mode, config.ranks) == ("1.15", Mode.MPI, 3)
+    assert config.to_json()["distributed_training"] == {
+        "type": "mpi",
+        "process_count_per_node": 3,
+    }
 
 
 @pytest.mark.parametrize(

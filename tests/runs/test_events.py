@@ -6,7 +6,7 @@ from asgiref.sync import sync_to_async
 from channels.layers import get_channel_layer
 from redis import Redis
 
-from runs.events import anudge, nudge
+from runs.events import notify_watchers_async, nudge
 
 
 async def test_a_nudge_from_code_without_a_loop_reaches_watchers_like_any_other(
@@ -18,7 +18,7 @@ async def test_a_nudge_from_code_without_a_loop_reaches_watchers_like_any_other(
     await layer.group_add("run-1", channel)
 
     await sync_to_async(nudge)("run-1", "process", "worker-0")
-    await anudge("run-1", "log", "worker-0")
+    await notify_watchers_async("run-1", "log", "worker-0")
 
     received = [await asyncio.wait_for(layer.receive(channel), 10) for _ in range(2)]
     assert received == [
@@ -29,10 +29,9 @@ async def test_a_nudge_from_code_without_a_loop_reaches_watchers_like_any_other(
 
 
 def test_a_nudge_without_a_broker_is_lost_and_said_so(broker: Redis, settings, caplog) -> None:
-    from workspace import broker as shared_broker
+    from workspace.platform import broker as shared_broker
 
     settings.REDIS_URL = "unix:///nowhere/valkey.sock"
-    shared_broker.connection.cache_clear()
-    shared_broker._complained_at.clear()
+    shared_broker.forget()
     nudge("run-1", "event")
-    assert "Watchers could not be nudged" in caplog.text
+    assert "Watchers could not be notified" in caplog.text

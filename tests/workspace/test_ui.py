@@ -3,7 +3,9 @@
 from datetime import timedelta
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
+from django.db.models import TextChoices
 from django.utils import timezone
 
 from runs.states import ProcessState, RunStatus
@@ -26,11 +28,12 @@ from workspace.templatetags.ui import (
     [
         (None, "–"),  # noqa: RUF001
         (0, "0 B"),
-        (1023, "1023 B"),
-        (1536, "1.50 KiB"),
-        (300 * 1024**2, "300 MiB"),
-        (12.34 * 1024**3, "12.3 GiB"),
-        (5000 * 1024**4, "5000 TiB"),
+        (999, "999 B"),
+        (1500, "1.50 kB"),
+        (300 * 10**6, "300 MB"),
+        (12.34 * 10**9, "12.3 GB"),
+        (64 * 10**9, "64.0 GB"),
+        (5000 * 10**12, "5000 TB"),
     ],
 )
 def test_sizes_have_three_digits_and_a_unit(size: float | None, words: str) -> None:
@@ -62,9 +65,15 @@ def test_times_are_relative_with_the_exact_one_and_its_zone_in_the_title() -> No
     assert relative(timezone.now()) == "just now"
 
 
-@pytest.mark.parametrize("state", [*RunStatus, *ProcessState, *EnvironmentState])
-def test_every_state_has_a_look_of_its_own(state: str) -> None:
-    assert state.lower() in STATES
+@pytest.mark.parametrize("states", [RunStatus, ProcessState, EnvironmentState])
+def test_every_state_has_a_look_of_its_own_among_its_kind(states: type[TextChoices]) -> None:
+    looks = {state: STATES[state.lower()] for state in states}
+    assert len(set(looks.values())) == len(looks), looks
+
+
+def test_every_icon_of_a_state_is_drawn() -> None:
+    drawn = (settings.BASE_DIR / "static" / "img" / "icons.svg").read_text()
+    assert [icon for _, icon in STATES.values() if f'id="{icon}"' not in drawn] == []
 
 
 def test_a_state_is_said_in_words_and_escaped() -> None:

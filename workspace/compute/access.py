@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from workspace.compute.outbound import OutboundPolicy
+
 
 @dataclass(frozen=True)
 class ImageLogin:
@@ -17,15 +19,16 @@ class TargetAccess:
 
     `installation` labels what is ours on an engine that several Trainyards may share.
 
-    `own_url` and `ca_bundle`: where this server answers, as the supervisor sees it.
+    `server_url` and `ca_bundle`: where this server answers, as the supervisor sees it.
     `address`: unix:///path, tcp://host:port (with TLS where a certificate is given) or
     ssh://user@host. `nodes`: the names of those that may be used; empty for all.
-    `shared_folder`: a path at which all of them have the same disk.
+    `shared_folder`: a path at which all of them have the same disk. `outbound`: where the address,
+    and what the engine says of itself, may lead.
     """
 
     home: str
     installation: str = ""
-    own_url: str = ""
+    server_url: str = ""
     ca_bundle: str = ""
     address: str = ""
     tls_ca: str = ""
@@ -38,3 +41,4 @@ class TargetAccess:
     gpu_base_image: str = ""
     nodes: tuple[str, ...] = ()
     shared_folder: str = ""
+    outbound: OutboundPolicy = field(default_factory=OutboundPolicy)

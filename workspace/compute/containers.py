@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+from runner.constants import CA_BUNDLE_VARIABLE, SETTINGS_FILE
 from workspace.compute.access import TargetAccess
 from workspace.compute.base import BackendError, ProcessPlan
+from workspace.compute.runner_settings import runner_settings
 from workspace.compute.runner_zip import runner_zip
 
 INSTALLATION = "trainyard.installation"
@@ -23,19 +25,20 @@ CHECKPOINTS = "trainyard.checkpoints"
 USER_ID = 10001
 USER = f"{USER_ID}:{USER_ID}"
 PORT = 2222
-MOST_PIDS = 4096
-RUNNERS_MEMORY = 64 * 1024**2  # beside what the program may use, which the runner watches itself
+MAX_PIDS = 4096
+RUNNER_MEMORY_BYTES = (
+    64 * 1024**2
+)  # beside what the program may use, which the runner watches itself
 
 HOME = "/trainyard/home"
 RUNNER = "/trainyard/runner.pyz"
-FOLDER = "/trainyard/process"
+PROCESS_DIRECTORY = "/trainyard/process"
 CHECKPOINT_FOLDER = "/trainyard/checkpoints"
 CA_BUNDLE = "/trainyard/ca.pem"
 BINARIES = "/opt/environment/bin"
 PYTHON = f"{BINARIES}/python"
-COMMAND = (PYTHON, "-I", "-S", RUNNER, FOLDER)
+COMMAND = (PYTHON, "-I", "-S", RUNNER, PROCESS_DIRECTORY)
 VARIABLES: Mapping[str, str] = {"HOME": HOME, "USER": "trainyard", "LOGNAME": "trainyard"}
-RUNNERS_OWN = {"TRAINYARD_URL", "TRAINYARD_PROCESS_TOKEN", "TRAINYARD_CA_BUNDLE"}
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -54,13 +57,13 @@ def labels_of(access: TargetAccess, group_id: str, process: str = "") -> dict[st
 
 
 def filters_of(access: TargetAccess, group_id: str) -> dict[str, list[str]]:
-    """Give the engine's filter for all that is of a group."""
+    """Return the engine's filter for all that is of a group."""
     labels = labels_of(access, group_id)
     return {"label": [f"{name}={value}" for name, value in labels.items()]}
 
 
 def addresses_of(processes: Iterable[ProcessPlan]) -> dict[str, list[str]]:
-    """Give the addresses of processes by their names, which the group's own network resolves."""
+    """Return the addresses of processes by their names, which the group's own network resolves."""
     return {
         process.name: [f"{process.name}:{PORT + number}" for number in range(process.ports)]
         for process in processes
@@ -68,12 +71,12 @@ def addresses_of(processes: Iterable[ProcessPlan]) -> dict[str, list[str]]:
 
 
 def ports_of(process: ProcessPlan) -> list[int]:
-    """Give the ports of a process that this server is to reach, as they are in its container."""
-    return [PORT + number for number in range(process.ports)] if process.is_published else []
+    """Return the ports of a process that this server is to reach, as they are in its container."""
+    return [PORT + number for number in range(process.ports)] if process.publish_ports else []
 
 
 def memory_limit(process: ProcessPlan) -> int | None:
-    return None if process.memory_bytes is None else process.memory_bytes + RUNNERS_MEMORY
+    return None if process.memory_bytes is None else process.memory_bytes + RUNNER_MEMORY_BYTES
 
 
 def is_loopback(url: str) -> bool:
@@ -81,32 +84,22 @@ def is_loopback(url: str) -> bool:
 
 
 def with_host(url: str, host: str) -> str:
-    """Give an address with another host, and all else as it was."""
+    """Return an address with another host, and all else as it was."""
     parts = urlsplit(url)
     shown = f"[{host}]" if ":" in host else host
     return urlunsplit(parts._replace(netloc=f"{shown}:{parts.port}" if parts.port else shown))
 
 
-def settings_of(group_id: str, process: ProcessPlan, url: str) -> bytes:
-    """Give runner.json: what the runner of a process needs to know, its token among it."""
-    given = process.environment
-    return json.dumps(
-        {
-            "url": url,
-            "token": given["TRAINYARD_PROCESS_TOKEN"],
-            "ca_bundle": CA_BUNDLE if given.get("TRAINYARD_CA_BUNDLE") else "",
-            "group": group_id,
-            "name": process.name,
-            "bin": BINARIES,
-            "gpus": list(process.gpus),
-            "environment": {k: v for k, v in given.items() if k not in RUNNERS_OWN},
-        }
-    ).encode()
+def settings_file(group_id: str, process: ProcessPlan, url: str) -> bytes:
+    """Return the settings file of the runner in a container."""
+    ca_bundle = CA_BUNDLE if process.environment.get(CA_BUNDLE_VARIABLE) else ""
+    settings = runner_settings(group_id, process, url=url, ca_bundle=ca_bundle, binaries=BINARIES)
+    return json.dumps(settings).encode()
 
 
 def ca_bundle_of(process: ProcessPlan) -> bytes:
     """Read the certificates with which the runner trusts the web, if any are set."""
-    path = process.environment.get("TRAINYARD_CA_BUNDLE")
+    path = process.environment.get(CA_BUNDLE_VARIABLE)
     if not path:
         return b""
     try:
@@ -116,7 +109,7 @@ def ca_bundle_of(process: ProcessPlan) -> bytes:
 
 
 @dataclass(frozen=True)
-class Entry:
+class ArchiveFile:
     """A file of an archive, or a folder where it has no content."""
 
     path: str
@@ -125,7 +118,7 @@ class Entry:
     owner: int = USER_ID
 
 
-def archive(entries: Iterable[Entry]) -> bytes:
+def archive(entries: Iterable[ArchiveFile]) -> bytes:
     """Pack entries as the engine takes them, to be unpacked at /."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
@@ -141,17 +134,19 @@ def archive(entries: Iterable[Entry]) -> bytes:
     return packed.getvalue()
 
 
-def belongings(group_id: str, process: ProcessPlan, url: str) -> bytes:
+def container_files(group_id: str, process: ProcessPlan, url: str) -> bytes:
     """Pack all that a container needs before it starts."""
     entries = [
-        Entry("/trainyard", 0o755, owner=0),
-        Entry(RUNNER, 0o644, runner_zip(), owner=0),
-        Entry(FOLDER, 0o700),
-        Entry(f"{FOLDER}/runner.json", 0o600, settings_of(group_id, process, url)),
-        Entry(HOME, 0o700),
-        Entry(CHECKPOINT_FOLDER, 0o700),
+        ArchiveFile("/trainyard", 0o755, owner=0),
+        ArchiveFile(RUNNER, 0o644, runner_zip(), owner=0),
+        ArchiveFile(PROCESS_DIRECTORY, 0o700),
+        ArchiveFile(
+            f"{PROCESS_DIRECTORY}/{SETTINGS_FILE}", 0o600, settings_file(group_id, process, url)
+        ),
+        ArchiveFile(HOME, 0o700),
+        ArchiveFile(CHECKPOINT_FOLDER, 0o700),
     ]
     bundle = ca_bundle_of(process)
     if bundle:
-        entries.append(Entry(CA_BUNDLE, 0o644, bundle, owner=0))
+        entries.append(ArchiveFile(CA_BUNDLE, 0o644, bundle, owner=0))
     return archive(entries)

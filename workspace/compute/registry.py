@@ -1,82 +1,102 @@
-"""Which backend serves a compute target; each kind is imported when it is first used."""
+"""The kinds of compute targets: what is known of each, and which backend serves it."""
 
-import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
-from typing import TYPE_CHECKING
-
-from django.conf import settings
 
 from workspace.compute.access import TargetAccess
 from workspace.compute.base import Backend, BackendError
-from workspace.models import ComputeTarget, Environment, TargetKind
-from workspace.sealing import unseal
 
-if TYPE_CHECKING:
-    from workspace.compute.docker_images import EngineImages
+ENGINE_SETTINGS = frozenset(
+    {
+        "address",
+        "tls_ca",
+        "tls_cert",
+        "tls_key",
+        "without_tls",
+        "registry",
+        "registry_user",
+        "registry_password",
+        "base_image",
+        "gpu_base_image",
+        "web_url",
+        "images_kept_days",
+        "images_max_bytes",
+        "unreachable_timeout_seconds",
+    }
+)
 
-BACKENDS: dict[str, str] = {
-    TargetKind.LOCAL: "workspace.compute.local:LocalBackend",
-    TargetKind.DOCKER: "workspace.compute.docker:DockerBackend",
-    TargetKind.SWARM: "workspace.compute.swarm:SwarmBackend",
+
+@dataclass(frozen=True)
+class KindInfo:
+    """What pages, rules and the queue need to know of a kind without loading its backend.
+
+    `backend` is "module:Class", called with a TargetAccess and imported when it is first used.
+    `settings` are the settings that it takes beside those of all kinds, by their names in the API.
+
+    `is_this_machine`: it is this server's own machine. All its targets share one capacity and one
+    set of environments, and it is asked directly instead of being polled.
+    `isolates_users`: processes cannot read what belongs to other users.
+    `has_many_nodes`: the queue may place the processes of a run on different nodes.
+    `publishes_ports`: addresses of processes hold within their group alone; others reach a process
+    by its `published_ports`. Otherwise this server reaches the addresses themselves.
+    `has_mpi_workers`: an MPI run has one worker on each node, and a launcher that starts ranks
+    there. Otherwise it is one process that starts all of them.
+    """
+
+    title: str
+    backend: str
+    settings: frozenset[str] = frozenset()
+    is_this_machine: bool = False
+    isolates_users: bool = True
+    has_many_nodes: bool = False
+    publishes_ports: bool = True
+    has_mpi_workers: bool = True
+
+
+KINDS: dict[str, KindInfo] = {
+    "local": KindInfo(
+        "This machine, without containers",
+        "workspace.compute.local.backend:LocalBackend",
+        frozenset({"allow_shared"}),
+        is_this_machine=True,
+        isolates_users=False,
+        publishes_ports=False,
+        has_mpi_workers=False,
+    ),
+    "docker": KindInfo(
+        "A Docker Engine",
+        "workspace.compute.docker.backend:DockerBackend",
+        ENGINE_SETTINGS,
+    ),
+    "swarm": KindInfo(
+        "A Docker Swarm",
+        "workspace.compute.swarm.backend:SwarmBackend",
+        ENGINE_SETTINGS | {"allowed_nodes", "shared_folder"},
+        has_many_nodes=True,
+    ),
 }
 
 
-def backend_for(target: ComputeTarget) -> Backend:
-    """Give the backend of a target; the same one as long as the target is reached the same way."""
-    return _make(BACKENDS[target.kind], access_to(target))
+def kind_info(kind: str) -> KindInfo:
+    """Return what is known of a kind. Raises BackendError for one that is not registered."""
+    info = KINDS.get(kind)
+    if info is None:
+        raise BackendError(
+            f"There is no kind of compute target {kind!r}. Kinds are {', '.join(KINDS)}."
+        )
+    return info
 
 
-def backend_of(environment: Environment) -> Backend:
-    """Give the backend that builds and holds an environment."""
-    if environment.kind == TargetKind.LOCAL:
-        return _make(BACKENDS[TargetKind.LOCAL], TargetAccess(home=str(settings.TRAINYARD_HOME)))
-    if environment.target is None:
-        raise BackendError("The compute target that held this environment was removed.")
-    return backend_for(environment.target)
-
-
-def images_of(target: ComputeTarget) -> "EngineImages | None":
-    """Give the images on the engine of a target, where it has one."""
-    if not TargetKind(target.kind).has_containers:
-        return None
-    images: EngineImages = import_module("workspace.compute.docker_images").EngineImages(
-        access_to(target)
-    )
-    return images
-
-
-def access_to(target: ComputeTarget) -> TargetAccess:
-    """Give all that a backend needs to know of a target."""
-    home = str(settings.TRAINYARD_HOME)
-    if target.kind == TargetKind.LOCAL:
-        return TargetAccess(home=home)
-    return TargetAccess(
-        home=home,
-        installation=_installation(),
-        own_url=settings.TRAINYARD_OWN_URL,
-        ca_bundle=settings.TRAINYARD_CA_BUNDLE,
-        address=target.address,
-        tls_ca=target.tls_ca,
-        tls_cert=target.tls_cert,
-        tls_key=unseal(target.sealed_tls_key),
-        registry=target.registry,
-        registry_user=target.registry_user,
-        registry_password=unseal(target.sealed_registry_password),
-        base_image=target.base_image,
-        gpu_base_image=target.gpu_base_image,
-        nodes=tuple(target.nodes),
-        shared_folder=target.shared_folder,
-    )
-
-
-def _installation() -> str:
-    """Give a name that a restored backup keeps, as it keeps SECRET_KEY."""
-    return hashlib.sha256(b"installation" + settings.SECRET_KEY.encode()).hexdigest()[:12]
+def kind_titles() -> Mapping[str, str]:
+    """Return the title of each kind by its name, as people choose among them."""
+    return {name: info.title for name, info in KINDS.items()}
 
 
 @lru_cache(maxsize=64)
-def _make(path: str, access: TargetAccess) -> Backend:
-    module, _, name = path.partition(":")
+def make_backend(kind: str, access: TargetAccess) -> Backend:
+    """Return the backend for a target; the same one while its access is unchanged."""
+    module, _, name = kind_info(kind).backend.partition(":")
     backend: Backend = getattr(import_module(module), name)(access)
     return backend

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from py_compile import PycInvalidationMode, compile
 
-from runs.runner import main
+from runner import main
 
 SOURCES = Path(main.__file__).parent
 # Seen in archives instead of the time, so that equal sources give equal bytes.
@@ -15,7 +15,7 @@ STAMP = (1980, 1, 1, 0, 0, 0)
 ENTRY = """\
 import sys
 
-from runs.runner.main import main
+from runner.main import main
 
 sys.exit(main(sys.argv[1:]))
 """
@@ -23,16 +23,15 @@ sys.exit(main(sys.argv[1:]))
 
 @lru_cache(maxsize=1)
 def runner_zip() -> bytes:
-    """Give what `python -I -S FILE FOLDER` runs as the runner of a folder.
+    """Return what `python -I -S FILE FOLDER` runs as the runner of a folder.
 
     Its modules are in it compiled too: a Python of our own version starts it in a third of the
     time, and any other takes their sources.
     """
-    sources = {f"runs/runner/{path.name}": path for path in sorted(SOURCES.glob("[!_]*.py"))}
+    sources = {f"runner/{path.name}": path for path in sorted(SOURCES.glob("[!_]*.py"))}
     files = {
         "__main__.py": ENTRY.encode(),
-        "runs/__init__.py": b"",
-        "runs/runner/__init__.py": b"",
+        "runner/__init__.py": b"",
         **{name: path.read_bytes() for name, path in sources.items()},
         **{f"{name}c": _compiled(path, name) for name, path in sources.items()},
     }

@@ -11,10 +11,10 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from workspace.models import Membership, Role, Team
+from workspace.sizes import size_text
 
 register = template.Library()
 
-SIZE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 NOTHING = "\N{EN DASH}"
 
 # state word -> (tone, icon); every state of every noun is listed here once.
@@ -59,7 +59,7 @@ STATES: dict[str, tuple[str, str]] = {
     "draining": ("warn", "inbox"),
     "off": ("warn", "pause"),
     "unreachable": ("bad", "alert"),
-    # steps of a trial
+    # steps of a connection test
     "ok": ("good", "check"),
     "skipped": ("calm", "slash"),
     "expired": ("calm", "slash"),
@@ -82,7 +82,7 @@ def icon(name: str, label: str = "") -> SafeString:
 
 @register.filter
 def style_sheets(names: str) -> list[str]:
-    """Give the addresses of style sheets by their names: "log charts"|style_sheets."""
+    """Return the addresses of style sheets by their names: "log charts"|style_sheets."""
     return [static(f"css/{name}.css") for name in names.split()]
 
 
@@ -113,9 +113,15 @@ def moment(value: datetime | None, empty: str = NOTHING) -> SafeString | str:
     )
 
 
+@register.simple_tag
+def server_time() -> str:
+    """Return the time now, from which pages count how long ago something was."""
+    return timezone.now().isoformat(timespec="milliseconds")
+
+
 @register.filter
 def relative(value: datetime | None) -> str:
-    """Say how long ago (or ahead) a time is, in one unit, as times.js does."""
+    """Return how long ago (or ahead) a time is, in one unit, as times.js does."""
     if value is None:
         return NOTHING
     seconds = (timezone.now() - value).total_seconds()
@@ -154,20 +160,13 @@ def duration(value: timedelta | float | None) -> str:
 
 @register.filter
 def filesize(value: float | None) -> str:
-    """Write bytes as B, KiB, MiB, GiB or TiB with three significant digits."""
-    if value is None:
-        return NOTHING
-    size, power = float(value), 0
-    while size >= 1024 and power < len(SIZE_UNITS) - 1:
-        size, power = size / 1024, power + 1
-    unit = SIZE_UNITS[power]
-    digits = 0 if unit == "B" or size >= 100 else 1 if size >= 10 else 2
-    return f"{size:.{digits}f} {unit}"
+    """Write bytes in decimal units, such as 64.0 GB."""
+    return NOTHING if value is None else size_text(float(value))
 
 
 @register.filter
 def may(membership: Membership | None, role: str) -> bool:
-    """Tell whether a member's role covers `role`: {% if membership|may:"member" %}."""
+    """Return whether a member's role covers `role`: {% if membership|may:"member" %}."""
     return membership is not None and Role(membership.role).covers(Role(role))
 
 

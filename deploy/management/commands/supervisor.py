@@ -3,27 +3,30 @@
 import logging
 import signal
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
-from django.db import DatabaseError, close_old_connections
+from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections
 
-from deploy.reconciler import ServiceReconciler
-from deploy.traffic import drop_old_traffic
-from models.selectors import manifests_kept_for
-from models.work import clear_benches, recover_abandoned
-from runs.reconciler import RunReconciler
-from runs.sweeping import sweep_uploads
-from workspace import bell, leases
-from workspace.environments import recover_stale
-from workspace.pruning import enqueue_prune
-from workspace.reach import Reach
-from workspace.target_watch import TargetWatch
+from deploy.maintenance import request_maintenance
+from deploy.supervision.reconciler import ServiceReconciler
+from models.imports.execution import recover_abandoned
+from runs.supervision.reconciler import RunReconciler
+from workspace.compute.runner_processes import reap
+from workspace.environments.services import requeue_abandoned_builds
+from workspace.platform import leases, wakeup
+from workspace.platform.clock import Pace
+from workspace.status import report_tick
+from workspace.targets.poller import TargetPoller
+from workspace.targets.reachability import Reachability
 
 DUTY = "supervisor"
 TICK_SECONDS = 1.0
-SWEEP_EVERY_SECONDS = 24 * 3600
+MAINTENANCE_CHECK_SECONDS = 60
+DATABASE_AWAY = (DatabaseError, InterfaceError)
 log = logging.getLogger(__name__)
 
 
@@ -38,42 +41,70 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         holder = leases.new_holder()
-        watch = TargetWatch()
+        poller = TargetPoller()
         if not once:
-            watch.start()
-        reach = Reach()
-        runs, services = RunReconciler(reach), ServiceReconciler(reach)
-        has_duty = False
-        swept_at = float("-inf")
+            poller.start()
+        supervisor = Supervisor()
+        had_duty = False
         try:
             while not self.stopping:
                 started = time.monotonic()
+                reap()
                 try:
                     close_old_connections()
-                    held, has_duty = has_duty, leases.take(DUTY, holder)
-                    if has_duty != held:
-                        log.info(
-                            "%s", "On duty." if has_duty else "Standing by: another is on duty."
-                        )
-                    if has_duty:
-                        recover_stale()
-                        recover_abandoned()
-                        runs.tick()
-                        services.tick()
-                        if started - swept_at > SWEEP_EVERY_SECONDS:
-                            swept_at = started
-                            sweep_uploads(also_kept=manifests_kept_for)
-                            clear_benches()
-                            enqueue_prune()
-                            drop_old_traffic()
-                except DatabaseError as error:
+                    fence = leases.take(DUTY, holder)
+                    if bool(fence) != had_duty:
+                        had_duty = bool(fence)
+                        log.info("%s", "On duty." if fence else "Standing by: another is on duty.")
+                    if fence:
+                        with leases.fenced(fence):
+                            supervisor.tick()
+                        report_tick(time.monotonic() - started)
+                except leases.LeaseLost as lost:
+                    log.warning("%s This tick is left to it.", lost)
+                except DATABASE_AWAY as error:
                     log.warning("The database did not answer: %s", error)
                 if once:
                     return
-                bell.wait(max(0.05, TICK_SECONDS - (time.monotonic() - started)))
+                wakeup.wait(max(0.05, TICK_SECONDS - (time.monotonic() - started)))
         finally:
-            leases.give_back(DUTY, holder)
-            watch.stop()
+            with suppress(*DATABASE_AWAY):
+                leases.release(DUTY, holder)
+            poller.stop()
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:
         self.stopping = True
+
+
+class Supervisor:
+    """All that is done in a tick, one thing after the other; the trouble of one ends no other."""
+
+    def __init__(self) -> None:
+        reachability = Reachability()
+        runs, services = RunReconciler(reachability), ServiceReconciler(reachability)
+        self._duties: list[Callable[[], object]] = [
+            requeue_abandoned_builds,
+            recover_abandoned,
+            runs.tick,
+            services.tick,
+            self._request_maintenance_when_due,
+        ]
+        self._pace = Pace(MAINTENANCE_CHECK_SECONDS)
+
+    def tick(self) -> None:
+        for duty in self._duties:
+            _do(duty)
+
+    def _request_maintenance_when_due(self) -> None:
+        if self._pace.is_due("maintenance"):
+            request_maintenance()
+
+
+def _do(duty: Callable[[], object]) -> None:
+    """Do one thing of a tick. Raises DatabaseError where the others would fail of it as well."""
+    try:
+        duty()
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:
+        log.exception("A part of the tick failed; the others go on.")

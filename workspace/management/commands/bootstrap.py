@@ -2,10 +2,11 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from config import environment
-from workspace.bootstrap import ADMIN, bootstrap
+from workspace.accounts.bootstrap import ADMIN, bootstrap
+from workspace.platform import env
 
 
 class Command(BaseCommand):
@@ -13,8 +14,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         made = bootstrap(
-            admin_password=environment.text("TRAINYARD_ADMIN_PASSWORD"),
-            engine=environment.text("TRAINYARD_ENGINE"),
+            admin_password=env.secret("TRAINYARD_ADMIN_PASSWORD")
+            or settings.TRAINYARD_ADMIN_PASSWORD,
+            engine=env.text("TRAINYARD_ENGINE"),
         )
         if made:
             self.stdout.write(

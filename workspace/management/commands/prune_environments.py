@@ -5,9 +5,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from workspace.compute.abilities import BuildsImages
 from workspace.compute.base import BackendError
-from workspace.models import ComputeTarget, TargetKind
-from workspace.pruning import prune
+from workspace.environments.pruning import prune
+from workspace.models import ComputeTarget
+from workspace.targets.backends import backend_for
 
 
 class Command(BaseCommand):
@@ -25,7 +27,7 @@ class Command(BaseCommand):
             raise CommandError(f"There is no compute target {', '.join(sorted(unknown))}.")
         failed = []
         for target in targets:
-            if not TargetKind(target.kind).has_containers:
+            if not isinstance(backend_for(target), BuildsImages):
                 continue
             try:
                 removed = prune(target)

@@ -6,9 +6,9 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError
 
-from workspace.errors import Invalid
+from workspace.accounts.services import issue_token
 from workspace.models import Scope
-from workspace.services import issue_token
+from workspace.platform.errors import Invalid
 
 
 class Command(BaseCommand):

@@ -1,0 +1,81 @@
+"""When a revision is rolled back by itself: by what its requests of the last minute were like."""
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.utils import timezone
+
+from deploy.events import record_change
+from deploy.models import Revision, Service, Traffic
+from deploy.rollout.plan import RolloutPlan
+from deploy.service_options import RollbackRule
+from deploy.traffic.latency_histogram import percentile, sum_buckets
+
+LAST_MINUTE = timedelta(seconds=60)
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RecentTraffic:
+    """What the gateways saw of a revision in the last minute."""
+
+    requests: int
+    errors: int
+    latencies: list[int]
+
+
+def rollback_reason(rule: RollbackRule, seen: RecentTraffic) -> str:
+    """Return in a sentence why a revision is to be rolled back; nothing when it is not."""
+    if seen.requests < rule.min_requests:
+        return ""
+    rate = seen.errors / seen.requests
+    if rule.error_rate is not None and rate > rule.error_rate:
+        return (
+            f"It was rolled back: {seen.errors:,} of {seen.requests:,} requests in the last minute"
+            f" ended in an error ({rate:.1%}), and {rule.error_rate:.1%} is allowed."
+        )
+    slow = percentile(seen.latencies, 0.95)
+    if rule.p95_ms is not None and slow is not None and slow * 1000 > rule.p95_ms:
+        return (
+            f"It was rolled back: the slowest 5 % of {seen.requests:,} requests in the last minute"
+            f" took {slow * 1000:,.0f} ms or more, and {rule.p95_ms:,.0f} ms is allowed."
+        )
+    return ""
+
+
+def roll_back_if_failing(service: Service, plan: RolloutPlan) -> bool:
+    """Take the newest revision back if it does worse than is allowed, and another may serve."""
+    if not service.rollback or plan.fallback is None:
+        return False
+    newest = max(plan.asked, key=lambda one: one.number)
+    reason = rollback_reason(
+        RollbackRule(**service.rollback), _last_minute(newest.pk, newest.verified_at)
+    )
+    if not reason:
+        return False
+    with transaction.atomic():
+        Revision.objects.filter(pk=newest.pk).update(failure=reason, weight=None)
+        Revision.objects.filter(pk=plan.fallback.pk, replica_count=0).update(replica_count=1)
+        record_change(
+            service,
+            None,
+            "service.roll_back",
+            since=newest.number,
+            back_to=plan.fallback.number,
+            reason=reason,
+        )
+    log.warning("Revision %d of service %s: %s", newest.number, service.name, reason)
+    return True
+
+
+def _last_minute(revision_id: int, since: datetime | None) -> RecentTraffic:
+    now = timezone.now()
+    began = max(now - LAST_MINUTE, since or now - LAST_MINUTE)
+    rows = list(Traffic.objects.filter(revision=revision_id, at__gte=began, at__lte=now))
+    return RecentTraffic(
+        sum(row.requests for row in rows),
+        sum(row.errors for row in rows),
+        sum_buckets([row.latencies for row in rows]),
+    )

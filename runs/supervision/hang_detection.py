@@ -1,0 +1,100 @@
+"""Detect hung runs: alive, but without new log output, file writes or CPU use for too long."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from django.db import transaction
+
+from runs.events import EventData, RunHung, RunProgressResumed, record
+from runs.logs.log_file import log_of
+from runs.logs.sources import ranks_of
+from runs.models import Process, ProcessGroup, Run
+from runs.selectors import latest_attempt
+from runs.states import EndReason
+from runs.supervision.decisions import EndVerdict
+from runs.supervision.idle_processes import (
+    HEARD_WITHIN,
+    WAIT_REMEDY,
+    last_busy,
+    last_files,
+    waits_in_vain,
+)
+from runs.supervision.log_activity import log_activity
+from workspace.platform.clock import age_of
+
+SAMPLE_EVERY_SECONDS = 5
+SAMPLES_ENOUGH = 500
+MOST_NAMED = 3
+
+
+def check_for_hang(run: Run, group: ProcessGroup, now: datetime) -> EndVerdict | None:
+    """Record that a running run makes no progress, or makes progress again.
+
+    Returns a verdict where the target fails hung runs.
+    """
+    allowed = timedelta(seconds=run.target.hang_timeout_seconds)
+    last_progress = _last_progress(run, group)
+    if age_of(last_progress) <= allowed or not _has_full_monitoring(group, now, allowed):
+        if run.hung_since is not None and last_progress > run.hung_since:
+            _set(run, None, RunProgressResumed(since=run.hung_since.isoformat()))
+        return None
+    if run.hung_since is None:
+        hung = RunHung(since=last_progress.isoformat(), lines=dict(last_lines(run)))
+        _set(run, last_progress, hung)
+    if not run.target.fail_hung_runs:
+        return None
+    message = (
+        "No process printed anything new, stored a file or used its CPU for more than"
+        f" {run.target.hang_timeout_seconds} s, since {last_progress:%Y-%m-%d %H:%M:%S} UTC."
+    )
+    waiting = waits_in_vain(run)
+    if not waiting:
+        return EndVerdict(EndReason.NO_PROGRESS, message)
+    told = " ".join(process.waits_for for process in waiting[:MOST_NAMED])
+    return EndVerdict(
+        EndReason.NO_PROGRESS, f"{message} {told} {WAIT_REMEDY}", process=waiting[0].name
+    )
+
+
+def last_lines(run: Run) -> Iterator[tuple[str, str]]:
+    """Yield the last line that each process, and each rank of an MPI run, printed."""
+    group = latest_attempt(run)
+    if group is None:
+        return
+    for name in [*(process.name for process in group.processes.all()), *ranks_of(run)]:
+        lines = log_of(group.label, name).tail(1)
+        yield name, lines[0] if lines else ""
+
+
+def _last_progress(run: Run, group: ProcessGroup) -> datetime:
+    """Return when a group last wrote something new or computed, or when it started."""
+    signs = [
+        group.created_at,
+        group.barrier_opened_at,
+        run.running_at,
+        *(log.last_news for log in log_activity(group.label, keep=True).values()),
+        *last_files(group).values(),
+        *last_busy(group).values(),
+    ]
+    return max(sign for sign in signs if sign is not None)
+
+
+def _has_full_monitoring(group: ProcessGroup, now: datetime, allowed: timedelta) -> bool:
+    """Return whether every process reported all the time, so that no sign of progress was missed.
+
+    While this server is away, runners keep their reports to themselves.
+    """
+    enough = min(allowed.total_seconds() / SAMPLE_EVERY_SECONDS / 2, SAMPLES_ENOUGH)
+    return all(
+        process.heartbeat_at is not None
+        and age_of(process.heartbeat_at) < HEARD_WITHIN
+        and process.usage.filter(at__gt=now - allowed).count() >= enough
+        for process in Process.objects.filter(group=group, exited_at=None)
+    )
+
+
+def _set(run: Run, since: datetime | None, event: EventData) -> None:
+    with transaction.atomic():
+        record(run, event)
+        Run.objects.filter(pk=run.pk).update(hung_since=since)
+    run.hung_since = since

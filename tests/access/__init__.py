@@ -1,0 +1,1 @@
+"""Who may do what, shown the way an intruder goes."""

@@ -1,0 +1,87 @@
+"""A round of chaos: whatever is killed, paused or full, every run ends once and truly.
+
+`make chaos` makes it, of any seed and length; it takes too long for the tests of every change.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import httpx
+import pytest
+
+from tests.chaos.mischief import Mischief
+from tests.chaos.short_runs import PATIENCE, ShortRuns
+from tests.product.product import Product
+from tests.product.small_disk import small_disk
+from tests.product.sources import script
+from tests.product.test_serving import EXPORT
+from tests.waiting import wait_for
+
+pytestmark = [pytest.mark.product, pytest.mark.tensorflow]
+SECONDS = float(os.environ.get("CHAOS_SECONDS") or 600)
+SEED = int(os.environ.get("CHAOS_SEED") or 1)
+DISK_BYTES = 32 * 1024**2
+RUNS_AT_ONCE = 3
+BUILD_PATIENCE = 900.0
+
+
+def test_every_run_ends_once_and_nothing_is_left_over_after_a_round_of_chaos(
+    fresh_product: Product,
+) -> None:
+    product = fresh_product
+    is_root = os.geteuid() == 0
+    disk = small_disk(product.home / "groups", DISK_BYTES) if is_root else nullcontext()
+    with disk, service(product) as key:
+        mischief, runs = Mischief(product, SEED), ShortRuns(product, SEED)
+        until = time.monotonic() + SECONDS
+        try:
+            while time.monotonic() < until:
+                if sum(one.is_runner for one in product.living_runs()) < RUNS_AT_ONCE:
+                    runs.submit()
+                mischief.do_something()
+        finally:
+            tell(mischief, runs)
+        product.start()
+        runs.check()
+        wait_for(lambda: score(product, key) == 11.0, "an answer of the service", PATIENCE)
+        state = lambda: product.patiently("/services/plus")["state"]  # noqa: E731
+        wait_for(lambda: state() == "Healthy", "a healthy service", PATIENCE)
+        assert len(product.patiently("/services/plus")["replicas"]) == 1
+    wait_for(lambda: not product.living_replicas(), "the end of the replicas", PATIENCE)
+    wait_for(lambda: not list(product.home.glob("local/*-*")), "an empty target", PATIENCE)
+
+
+def tell(mischief: Mischief, runs: ShortRuns) -> None:
+    """Print what the round was, so that it can be repeated."""
+    print(f"\nSEED={SEED} SECONDS={SECONDS:g}: {runs.submitted} runs, and so often there was:")
+    for what, times in sorted(mischief.done.items()):
+        print(f"{times:6} {what}")
+    if os.geteuid() != 0:
+        print("   none fill the disk (only root can mount a small one)")
+
+
+@contextmanager
+def service(product: Product) -> Iterator[str]:
+    """Serve a small model while the block runs; yields the key of its service."""
+    run = product.submit(script(EXPORT), framework_version="2.21")
+    assert product.wait_for_end(run, seconds=PATIENCE)["status"] == "Completed"
+    registration = {"run": run, "path": "outputs/plus1", "name": "plus"}
+    product.post("/models", {**registration, "framework_version": "2.21"})
+    key = product.post("/services", {"name": "plus", "model": "plus:1"})["secrets"]["primary"]
+    wait_for(lambda: score(product, key) == 11.0, "the first answer", BUILD_PATIENCE)
+    yield key
+    assert product.call("DELETE", "/services/plus").status_code == 204
+
+
+def score(product: Product, key: str) -> float | None:
+    try:
+        answer = product.http.post(
+            "/teams/default/services/plus/score",
+            headers={"Authorization": f"Bearer {key}"},
+            json={"instances": [10.0]},
+        )
+    except httpx.TransportError:
+        return None
+    return float(answer.json()["predictions"][0]) if answer.status_code == 200 else None

@@ -1,0 +1,111 @@
+"""Short runs that go on while a product is harmed, and what has to be true of each at its end."""
+
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import httpx
+
+from tests.chaos.mischief import signal_if_alive
+from tests.product.product import OVER, Product
+from tests.product.sources import script
+from tests.product.steady_run import check_end
+from tests.waiting import wait_for
+
+PROGRAM = """
+import sys
+import time
+
+code, lines = int(sys.argv[2]), int(sys.argv[4])
+for number in range(lines):
+    print(number, flush=True)
+    time.sleep(0.05)
+sys.exit(code)
+"""
+EVERY = 3  # of so many runs one is canceled, and one loses its runner
+PATIENCE = 240.0
+
+
+T = TypeVar("T")
+
+
+class ShortRuns:
+    """Submits runs, spoils a few, and checks them all."""
+
+    def __init__(self, product: Product, seed: int) -> None:
+        self._product = product
+        self._chance = random.Random(seed)  # noqa: S311 - repeatable, not secret
+        self._spoiled: set[int] = set()
+        self.submitted = 0
+
+    def submit(self) -> None:
+        """Submit a run, twice where the answer to the first time is lost."""
+        code, lines = self._chance.choice([0, 0, 3]), self._chance.randint(20, 120)
+        number = self._until_answered(
+            lambda: self._product.submit(
+                script(PROGRAM), script_params={"--code": code, "--lines": lines}
+            )
+        )
+        self.submitted += 1
+        if self.submitted % EVERY == 1:
+            self._spoiled.add(number)
+            time.sleep(2 * self._chance.random())
+            self._until_answered(lambda: self._product.cancel(number))
+        elif self.submitted % EVERY == 2:
+            self._spoiled.add(number)
+            self._kill_runner(number)
+
+    def check(self) -> None:
+        """Wait for the end of every run that the product knows, and check what is left of it."""
+        numbers = list(self._all_numbers())
+        assert len(numbers) >= self.submitted
+        for number in numbers:
+            run = self._product.wait_for_end(number, seconds=PATIENCE)
+            check_end(self._product, number, run)
+            self._check_one(number, run)
+
+    def _kill_runner(self, number: int) -> None:
+        def runners_or_end() -> list[int] | bool:
+            living = self._product.living(number)
+            pids = [one.pid for one in living if one.is_runner]
+            return pids or self._product.run(number)["status"] in OVER
+
+        found = wait_for(runners_or_end, f"the runner of run {number}", PATIENCE)
+        for pid in found if isinstance(found, list) else ():
+            signal_if_alive(pid, signal.SIGKILL)
+
+    def _check_one(self, number: int, run: dict[str, Any]) -> None:
+        params = run["config"]["script_params"]
+        lines = self._product.log(number).decode().splitlines() if run["processes"] else []
+        everything = [str(line) for line in range(int(params["--lines"]))]
+        if number in self._spoiled:
+            assert lines == everything[: len(lines)], f"run {number}"
+            return
+        code = int(params["--code"])
+        assert lines == everything, f"run {number}"
+        assert run["status"] == ("Failed" if code else "Completed"), run["end_detail"]
+        assert [process["exit_code"] for process in run["processes"]] == [code]
+
+    def _all_numbers(self) -> Iterator[int]:
+        cursor = ""
+        while True:
+            page = self._product.patiently(f"/runs?cursor={cursor}")
+            yield from (run["number"] for run in page["runs"])
+            cursor = page["next_cursor"]
+            if not cursor:
+                return
+
+    def _until_answered(self, ask: Callable[[], T]) -> T:
+        answers: list[T] = []
+
+        def is_answered() -> bool:
+            try:
+                answers.append(ask())
+            except httpx.TransportError:
+                return False
+            return True
+
+        wait_for(is_answered, "an answer", PATIENCE)
+        return answers[0]

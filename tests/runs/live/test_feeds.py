@@ -1,0 +1,444 @@
+"""The websocket of a run: everything once, in order, at each watcher's own pace."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from channels.layers import get_channel_layer
+from django.test import Client
+from django.utils import timezone
+
+from runs.events import group_of_run
+from runs.live import feeds as feeds_module
+from runs.live.consumers import watch_run
+from runs.live.feeds import feeds
+from runs.logs.log_file import build_log_of, log_of
+from runs.metrics.ingestion import finish_metrics
+from runs.models import ProcessGroup, Run
+from tests.factories import make_environment, make_token
+from tests.runs.ingest.runner_calls import Runner, database_threads, process_of, running
+from workspace.accounts.services import remove_member
+from workspace.models import ApiToken, EnvironmentState, Membership, Team
+from workspace.platform.database_threads import run_in_database_thread
+
+__all__ = ["database_threads"]
+pytestmark = pytest.mark.usefixtures("database_threads")
+PATIENCE = 10
+
+
+class Socket:
+    """The browser's end of a websocket, in the same event loop as the server's."""
+
+    def __init__(self, run: Run, headers: list[tuple[bytes, bytes]], offsets: object) -> None:
+        query = "" if offsets is None else f"offsets={quote(json.dumps(offsets))}"
+        self.scope = {
+            "type": "websocket",
+            "path": f"/ws/teams/{run.team.slug}/runs/{run.number}/",
+            "query_string": query.encode(),
+            "headers": headers,
+            "url_route": {"kwargs": {"slug": run.team.slug, "number": str(run.number)}},
+        }
+        self.to_server: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.from_server: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.may_write = asyncio.Event()
+        self.may_write.set()
+        self.to_server.put_nowait({"type": "websocket.connect"})
+
+    async def send(self, message: dict[str, Any]) -> None:
+        await self.may_write.wait()
+        self.from_server.put_nowait(message)
+
+    async def next(self) -> dict[str, Any]:
+        return await asyncio.wait_for(self.from_server.get(), PATIENCE)
+
+    async def message(self, kind: str, **fields: Any) -> dict[str, Any]:
+        """Return the next message of a kind that holds these fields."""
+        while True:
+            event = await self.next()
+            if event["type"] == "websocket.accept":
+                continue
+            assert event["type"] == "websocket.send", event
+            message: dict[str, Any] = json.loads(event["text"])
+            if message["type"] == kind and fields.items() <= message.items():
+                return message
+
+    async def closed(self) -> int:
+        while (event := await self.next())["type"] != "websocket.close":
+            pass
+        code: int = event["code"]
+        return code
+
+    async def text(self, length: int, process: str = "worker-0", start: int = 0) -> str:
+        """Collect a log up to a length, seeing that its pieces follow each other."""
+        text, offset = "", start
+        while offset < length:
+            message = await self.message("log", process=process)
+            assert message["offset"] == offset
+            assert message["next"] > offset
+            text, offset = text + message["text"], message["next"]
+        return text
+
+
+@asynccontextmanager
+async def watching(
+    run: Run, token: str, offsets: object = None, *, scope: dict[str, Any] | None = None
+) -> AsyncIterator[Socket]:
+    headers = [(b"authorization", f"Bearer {token}".encode())] if token else []
+    socket = Socket(run, headers, offsets)
+    socket.scope |= scope or {}
+    task = asyncio.create_task(watch_run(socket.scope, socket.to_server.get, socket.send))
+    try:
+        yield socket
+    finally:
+        socket.may_write.set()
+        socket.to_server.put_nowait({"type": "websocket.disconnect", "code": 1000})
+        await asyncio.wait_for(task, PATIENCE)
+
+
+@pytest.fixture
+def group(team: Team) -> ProcessGroup:
+    return running(team, "worker-0", "worker-1")
+
+
+@pytest.fixture
+def run(group: ProcessGroup) -> Run:
+    return Run.objects.select_related("team").get(attempts=group)
+
+
+@pytest.fixture
+def token(vera: Any) -> str:
+    return make_token(vera)
+
+
+@pytest.fixture
+def runner(group: ProcessGroup) -> Runner:
+    return Runner(process_of(group))
+
+
+async def test_the_whole_state_comes_first(run: Run, token: str) -> None:
+    async with watching(run, token) as socket:
+        assert (await socket.next())["type"] == "websocket.accept"
+        status = await socket.message("run.status")
+        assert (status["status"], status["seq"]) == ("Running", run.last_seq)
+        processes = [await socket.message("process.status") for _ in range(2)]
+        assert [message["process"] for message in processes] == ["worker-0", "worker-1"]
+
+
+async def test_a_new_status_comes_by_its_nudge(run: Run, token: str) -> None:
+    from runs.lifecycle import finalize
+    from runs.states import EndReason
+
+    async with watching(run, token) as socket:
+        await socket.message("run.status")
+        await run_in_database_thread(lambda: finalize(run, EndReason.CANCELED, message="Canceled."))
+        status = await socket.message("run.status", status="Finalizing")
+        assert status["end_reason"] == "canceled"
+
+
+async def test_text_comes_as_it_is_stored_and_only_of_logs_that_are_followed(
+    run: Run, group: ProcessGroup, token: str, runner: Runner
+) -> None:
+    other = Runner(process_of(group, "worker-1"))
+    async with watching(run, token, {"worker-0": 0}) as socket:
+        await runner.post("log?offset=0", content=b"one\n")
+        await other.post("log?offset=0", content=b"hidden\n")
+        assert await socket.text(4) == "one\n"
+        await runner.post("log?offset=4", content="zwei ü\n".encode())
+        assert await socket.text(12, start=4) == "zwei ü\n"
+
+
+async def test_without_offsets_no_text_comes(run: Run, token: str, runner: Runner) -> None:
+    async with watching(run, token) as socket:
+        await runner.post("log?offset=0", content=b"one\n")
+        await runner.post("exit", json={"exit_code": 0})
+        while True:
+            event = await socket.next()
+            message = json.loads(event.get("text", "{}"))
+            assert message.get("type") != "log"
+            if message.get("state") == "exited":
+                break
+
+
+async def test_a_star_follows_every_process(
+    run: Run, group: ProcessGroup, token: str, runner: Runner
+) -> None:
+    await runner.post("log?offset=0", content=b"a\n")
+    await Runner(process_of(group, "worker-1")).post("log?offset=0", content=b"b\n")
+    async with watching(run, token, {"*": 0}) as socket:
+        came = [await socket.message("log") for _ in range(2)]
+        assert {message["process"]: message["text"] for message in came} == {
+            "worker-0": "a\n",
+            "worker-1": "b\n",
+        }
+
+
+async def test_a_watcher_that_comes_back_misses_nothing_and_gets_nothing_twice(
+    run: Run, group: ProcessGroup, token: str, runner: Runner
+) -> None:
+    text = "".join(f"line {number} – ü\n" for number in range(3000))  # noqa: RUF001
+    data = text.encode()
+    seen, offset = "", 0
+
+    async def produce() -> None:
+        for start in range(0, len(data), 997):
+            await runner.post(f"log?offset={start}", content=data[start : start + 997])
+
+    producer = asyncio.create_task(produce())
+    while offset < len(data):
+        async with watching(run, token, {"worker-0": offset}) as socket:
+            for _ in range(3):
+                if offset == len(data):
+                    break
+                message = await socket.message("log")
+                assert message["offset"] == offset
+                seen, offset = seen + message["text"], message["next"]
+    await producer
+    assert seen == text
+
+
+async def test_the_merged_log_is_followed_by_record(
+    run: Run, group: ProcessGroup, token: str, runner: Runner
+) -> None:
+    other = Runner(process_of(group, "worker-1"))
+    async with watching(run, token, {"merged": 0}) as socket:
+        await runner.post("log?offset=0", content=b"a\n")
+        first = await socket.message("log", process="merged")
+        await other.post("log?offset=0", content=b"b\n")
+        second = await socket.message("log", process="merged")
+        assert (first["text"], second["text"]) == ("worker-0 | a\n", "worker-1 | b\n")
+        assert second["offset"] == first["next"]
+    async with watching(run, token, {"merged": second["next"]}) as socket:
+        await runner.post("log?offset=2", content=b"c\n")
+        assert (await socket.message("log"))["text"] == "worker-0 | c\n"
+
+
+async def test_a_build_is_followed_without_nudges(run: Run, token: str) -> None:
+    environment = await run_in_database_thread(make_environment, EnvironmentState.BUILDING)
+    run.environment = environment
+    await run.asave()
+    log = build_log_of(environment)
+    async with watching(run, token, {"build": 0}) as socket:
+        await socket.message("run.status")
+        log.append(0, b"Resolved 3 packages\n")
+        message = await socket.message("build")
+        assert (message["offset"], message["text"]) == (0, "Resolved 3 packages\n")
+
+
+async def test_the_last_half_character_of_a_log_comes_at_its_end(
+    run: Run, token: str, runner: Runner
+) -> None:
+    async with watching(run, token, {"worker-0": 0}) as socket:
+        await runner.post("log?offset=0", content=b"x\xe2\x82")
+        assert await socket.text(1) == "x"
+        await runner.post("exit", json={"exit_code": 0})
+        await runner.post("collected", json={})
+        assert await socket.text(3, start=1) == "\ufffd"
+
+
+async def test_a_lost_nudge_costs_time_and_no_text(
+    run: Run, group: ProcessGroup, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeds_module, "POLL_EVERY", 0.05)
+    async with watching(run, token, {"worker-0": 0}) as socket:
+        await socket.message("run.status")
+        log_of(group.label, "worker-0").append(0, b"nobody told\n")
+        assert await socket.text(12) == "nobody told\n"
+
+
+async def test_text_comes_without_a_channel_layer(
+    run: Run, token: str, runner: Runner, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeds_module, "POLL_EVERY", 0.05)
+    monkeypatch.setattr(feeds_module, "get_channel_layer", lambda: None)
+    async with watching(run, token, {"worker-0": 0}) as socket:
+        await runner.post("log?offset=0", content=b"all the same\n")
+        assert await socket.text(13) == "all the same\n"
+
+
+async def test_a_watcher_that_does_not_read_holds_up_nobody_and_no_memory(
+    run: Run, group: ProcessGroup, token: str, runner: Runner
+) -> None:
+    line = b"x" * 99 + b"\n"
+    async with watching(run, token, {"worker-0": 0}) as slow:
+        await slow.message("run.status")
+        slow.may_write.clear()
+        async with watching(run, token, {"worker-0": 0}) as quick:
+            for number in range(20):
+                start = number * 500_000
+                await runner.post(f"log?offset={start}", content=line * 5000)
+            assert len(await quick.text(10_000_000)) == 10_000_000
+            assert slow.from_server.qsize() < 10
+            feed = feeds()._feeds[group_of_run(run.pk)]
+            assert sum(len(text.text) for text in feed._chunks.values()) < 10_000_000
+            slow.may_write.set()
+            assert len(await slow.text(10_000_000)) == 10_000_000
+
+
+async def test_fifty_watchers_cause_one_reading(
+    run: Run, token: str, runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = []
+    real = feeds_module._read
+
+    def counted(name: str, watched: Any, offset: int) -> Any:
+        found = real(name, watched, offset)
+        if found:
+            reads.append(offset)
+        return found
+
+    monkeypatch.setattr(feeds_module, "_read", counted)
+    async with watching(run, token, {"worker-0": 0}) as first:
+        await first.message("run.status")
+        await watch_many(run, token, runner, 50)
+    assert reads == [0]
+
+
+async def watch_many(run: Run, token: str, runner: Runner, count: int) -> None:
+    if count:
+        async with watching(run, token, {"worker-0": 0}) as socket:
+            await socket.message("run.status")
+            await watch_many(run, token, runner, count - 1)
+            assert await socket.text(4) == "one\n"
+    else:
+        await runner.post("log?offset=0", content=b"one\n")
+
+
+def read_metrics(group: ProcessGroup) -> None:
+    ProcessGroup.objects.filter(pk=group.pk).update(metrics_read_at=None)
+    finish_metrics(group.pk)
+
+
+async def test_usage_and_grown_metrics_are_told(
+    run: Run, group: ProcessGroup, token: str, runner: Runner
+) -> None:
+    usage = {"cpus": 1.5, "memory_bytes": 1000, "gpu": None, "gpu_memory_bytes": None}
+    async with watching(run, token) as socket:
+        await socket.message("run.status")
+        await runner.post("beat", json={"state": "running", "usage": usage})
+        assert (await socket.message("usage"))["cpus"] == 1.5
+        await runner.post(
+            "file?path=logs/metrics.jsonl&offset=0", content=b'{"step": 1, "a": 1, "b": 1}\n'
+        )
+        await run_in_database_thread(read_metrics, group)
+        assert await socket.message("metrics") == {
+            "type": "metrics",
+            "names": ["a", "b"],
+            "step": 1,
+        }
+        await runner.post(
+            "file?path=logs/metrics.jsonl&offset=28", content=b'{"step": 2, "b": 1}\n'
+        )
+        await run_in_database_thread(read_metrics, group)
+        assert (await socket.message("metrics"))["names"] == ["b"]
+
+
+@pytest.mark.parametrize(
+    "offsets",
+    [
+        [],
+        "x",
+        {"worker-0": -1},
+        {"worker-0": 2**60},
+        {"worker-0": "0"},
+        {"worker-0": True},
+        {"../secret": 0},
+        {f"worker-{n}": 0 for n in range(1000)},
+    ],
+)
+async def test_offsets_that_make_no_sense_close_the_socket(
+    run: Run, token: str, offsets: object
+) -> None:
+    async with watching(run, token, offsets) as socket:
+        assert await socket.closed() == 1008
+
+
+async def test_offsets_that_are_not_json_close_the_socket(run: Run, token: str) -> None:
+    for query in (b"offsets=%7B", b"offsets=" + b"[" * 100_000):
+        async with watching(run, token, scope={"query_string": query}) as socket:
+            assert await socket.closed() == 1008
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        ({"bytes": b"\x00\x01"}, 1003),
+        ({"text": "{"}, 1007),
+        ({"text": "[" * 4000}, 1007),
+        ({"text": '{"type": "unknown"}'}, 1008),
+        ({"text": "x" * 5000}, 1009),
+    ],
+)
+async def test_a_frame_that_nobody_expects_closes_the_socket(
+    run: Run, token: str, frame: dict[str, Any], code: int
+) -> None:
+    async with watching(run, token) as socket:
+        socket.to_server.put_nowait({"type": "websocket.receive", **frame})
+        assert await socket.closed() == code
+
+
+async def test_an_offset_beyond_the_end_waits_for_the_log_to_grow(
+    run: Run, token: str, runner: Runner
+) -> None:
+    async with watching(run, token, {"worker-0": 4}) as socket:
+        await runner.post("log?offset=0", content=b"one\ntwo\n")
+        assert await socket.text(8, start=4) == "two\n"
+
+
+@pytest.mark.parametrize("token", ["", "ty_wrong"])
+async def test_nobody_unknown_is_let_in(run: Run, token: str) -> None:
+    async with watching(run, token) as socket:
+        assert (await socket.next())["type"] == "websocket.close"
+
+
+async def test_a_stranger_is_not_let_in(run: Run, charlie: Any) -> None:
+    token = await run_in_database_thread(make_token, charlie)
+    async with watching(run, token) as socket:
+        assert (await socket.next())["type"] == "websocket.close"
+
+
+async def closes_within_five_seconds(run: Run, token: str, act: Callable[[], object]) -> None:
+    async with watching(run, token) as socket:
+        await socket.message("run.status")
+        await run_in_database_thread(act)
+        assert await asyncio.wait_for(socket.closed(), 5) == 1008
+
+
+async def test_a_removed_member_is_shut_out(
+    run: Run, team: Team, alice: Any, vera: Any, token: str
+) -> None:
+    def remove() -> None:
+        remove_member(member=Membership.objects.get(team=team, user=vera), by=alice)
+
+    await closes_within_five_seconds(run, token, remove)
+
+
+async def test_the_holder_of_a_revoked_token_is_shut_out(run: Run, token: str) -> None:
+    def revoke() -> None:
+        ApiToken.objects.update(revoked_at=timezone.now())
+
+    await closes_within_five_seconds(run, token, revoke)
+
+
+async def test_who_logs_out_is_shut_out(run: Run, vera: Any) -> None:
+    client = Client()
+    await run_in_database_thread(client.force_login, vera)
+    session = type("Session", (), {"session_key": client.session.session_key})()
+    async with watching(run, "", scope={"session": session}) as socket:
+        await socket.message("run.status")
+        await run_in_database_thread(client.logout)
+        assert await asyncio.wait_for(socket.closed(), 5) == 1008
+
+
+async def test_watchers_leave_nothing_behind(run: Run, token: str) -> None:
+    layer = get_channel_layer()
+    assert layer is not None
+    for _ in range(5):
+        async with watching(run, token) as socket:
+            await socket.message("run.status")
+    await asyncio.sleep(0)
+    assert not feeds()._feeds
+    assert not [task for task in asyncio.all_tasks() if "Feed" in repr(task.get_coro())]

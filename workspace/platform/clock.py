@@ -1,0 +1,92 @@
+"""How long ago something was and when it is due, whatever the wall clock does meanwhile.
+
+A stored time is compared with the wall clock once, when it is first asked about; from then on the
+monotonic clock counts. A time in the future, left by a clock that ran ahead, counts as now.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Hashable, Mapping
+from datetime import datetime, timedelta
+
+from django.utils import timezone
+
+MAX_REMEMBERED = 100_000
+AT_ONCE = timedelta(0)
+
+_moments: OrderedDict[datetime, float] = OrderedDict()
+_lock = threading.Lock()
+
+
+def age_of(at: datetime) -> timedelta:
+    """Return the time since `at`."""
+    return timedelta(seconds=max(time.monotonic() - _moment_of(at, AT_ONCE), 0.0))
+
+
+def has_come(at: datetime, *, at_most: timedelta) -> bool:
+    """Return whether a time in the future has come, which is at most `at_most` away."""
+    return time.monotonic() >= _moment_of(at, at_most)
+
+
+def _moment_of(at: datetime, most_ahead: timedelta) -> float:
+    """Return a stored time by the monotonic clock."""
+    with _lock:
+        if at in _moments:
+            _moments.move_to_end(at)
+        else:
+            ahead = min(at - timezone.now(), most_ahead)
+            _moments[at] = time.monotonic() + ahead.total_seconds()
+            if len(_moments) > MAX_REMEMBERED:
+                _moments.popitem(last=False)
+        return _moments[at]
+
+
+class Stillness:
+    """Counts for how long values stand still, by the looks of this process alone.
+
+    No wall clock counts, and neither does a pause in the looks, such as of a database that is away:
+    what was to change the value may have been held up by the same.
+    """
+
+    def __init__(self, max_pause: timedelta) -> None:
+        self._max_pause = max_pause.total_seconds()
+        self._looked_at = time.monotonic()
+        self._seen: dict[Hashable, tuple[object, float]] = {}
+
+    def look(self, values: Mapping[Hashable, object]) -> dict[Hashable, timedelta]:
+        """Return for how long each of the values, by its key, has been what it is now."""
+        now = time.monotonic()
+        passed = min(now - self._looked_at, self._max_pause)
+        self._looked_at = now
+        seen: dict[Hashable, tuple[object, float]] = {}
+        for key, value in values.items():
+            before, seconds = self._seen.get(key, (None, 0.0))
+            seen[key] = (value, seconds + passed if key in self._seen and before == value else 0.0)
+        self._seen = seen
+        return {key: timedelta(seconds=seconds) for key, (_, seconds) in seen.items()}
+
+
+class Pace:
+    """Remembers when something was last done for a key; it is due again `seconds` later."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._done_at: dict[Hashable, float] = {}
+
+    def is_due(self, key: Hashable, seconds: float | None = None) -> bool:
+        """Return whether it is time to do it for `key` again, and take that as done."""
+        now = time.monotonic()
+        pause = self._seconds if seconds is None else seconds
+        if now - self._done_at.get(key, float("-inf")) < pause:
+            return False
+        self._done_at[key] = now
+        return True
+
+    def forget(self, *keys: Hashable) -> None:
+        """Forget keys that will not come again, or that are due at once if they do."""
+        for key in keys:
+            self._done_at.pop(key, None)
+
+    def clear(self) -> None:
+        self._done_at.clear()

@@ -1,0 +1,22 @@
+"""What the forms of every page share."""
+
+from typing import Any
+
+from django import forms
+
+from workspace.platform.errors import DomainError
+
+
+def add_domain_errors(form: forms.BaseForm, refusal: DomainError) -> None:
+    """Show what a service refused beside the fields it names."""
+    if not refusal.errors:
+        form.add_error(None, refusal.message)
+    for error in refusal.errors:
+        form.add_error(error.field if error.field in form.fields else None, error.message)
+
+
+class UnsuffixedForm(forms.Form):
+    """A form whose labels stand above their fields, so that they need no colon."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"label_suffix": "", **kwargs})
