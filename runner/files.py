@@ -50,11 +50,19 @@ class UploadedPrefix:
         at_end = os.pread(file, len(self.last), self.sent - len(self.last))
         return at_start == self.first and at_end == self.last
 
-    def remember(self, file: int, sent: int) -> None:
-        size = min(sent, MARK_BYTES)
-        self.first = os.pread(file, size, 0)
-        self.last = os.pread(file, size, sent - size)
-        self.sent = sent
+    def take(self, chunk: bytes, held: int) -> None:
+        """Note that the server holds `held` bytes, once it was sent what follows the sent part.
+
+        The marks are those of what was sent: the file may have been rewritten meanwhile.
+        """
+        if self.sent <= held <= self.sent + len(chunk):
+            taken = chunk[: held - self.sent]
+            if len(self.first) == self.sent:
+                self.first = (self.first + taken)[:MARK_BYTES]
+            self.last = (self.last + taken)[-MARK_BYTES:]
+        else:
+            self.first, self.last = self.first[:held], b""
+        self.sent = held
 
 
 class FileUploader(FolderUploader):
@@ -116,7 +124,7 @@ class FileUploader(FolderUploader):
                     break
                 is_last = self._ended.is_set() and sent + len(chunk) >= found.size
                 held = self._send_growth(found, sent, chunk, is_new=is_new, is_last=is_last)
-                growth.remember(file, held)
+                growth.take(chunk, held)
                 is_new = False
                 if chunk and held == sent:
                     return  # the server waits for what follows: the next look sends it again

@@ -127,6 +127,28 @@ open("logs/state", "w").write("short")
     assert told.files["logs/state"] == b"short"
 
 
+def test_a_file_rewritten_while_it_is_sent_is_sent_anew(yard: Path, web: FakeServer) -> None:
+    script = f"""
+import os, time
+open("whole", "w").write("a long first state")
+os.rename("whole", "logs/state")
+{waits_for("seen")}
+"""
+    rewritten = b"another state that is longer still"
+    group, told = one(yard, web, script)
+    state = group.folder() / "work" / "logs" / "state"
+
+    def rewrite(process: str, path: str) -> None:
+        if path == "file":
+            state.write_bytes(rewritten)
+
+    web.trouble = rewrite
+    until(lambda: told.files.get("logs/state") == rewritten)
+    tell(group, "seen")
+    group.until_collected()
+    assert told.files["logs/state"] == rewritten
+
+
 def test_outputs_come_when_they_rest_and_once(yard: Path, web: FakeServer) -> None:
     script = f"""
 import os, time
