@@ -7,7 +7,7 @@ FUZZ_SECONDS = 60
 SECONDS = 600
 SEED = 1
 AUDIT = $(BIN)/pip-audit --progress-spinner off --disable-pip --require-hashes
-QUICK = not tensorflow and not browser and not processes and not product and not docker
+QUICK = not slow and not tensorflow and not browser and not processes and not product and not docker
 
 .DEFAULT_GOAL := help
 # Without compiled files each process compiles all that it imports: TensorFlow takes 8 s more so.
@@ -35,7 +35,7 @@ demo: setup ## Train, register, deploy and score an example (ONCE=1: then stop e
 test: tools ## Run the tests (ARGS="-k name" to choose, ARGS="-n 0" for one process)
 	@$(BIN)/pytest $(IN_PARALLEL) $(ARGS)
 
-test-quick: tools ## Run the tests that need no TensorFlow, browser, engine or whole product
+test-quick: tools ## Run the tests that are quick and need no TensorFlow, browser, engine or product
 	@$(BIN)/pytest $(IN_PARALLEL) -m "$(QUICK)" --hypothesis-profile=quick $(ARGS)
 
 chaos: tools ## Kill, pause and fill what a product needs, at random (SECONDS=600 SEED=1)

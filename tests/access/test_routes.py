@@ -27,6 +27,8 @@ from tests.factories import process_token as token_of
 from tests.runs.ingest.runner_calls import database_threads, process_of, running
 from workspace.models import Role, Team
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["database_threads"]
 PAGE = "docs/access.md"
 LADDER = ("anyone", "signed in", "viewer", "member", "admin", "installation admin")

@@ -40,6 +40,8 @@ from workspace.compute.base import (
 from workspace.compute.environment_spec import CuratedFramework, EnvironmentSpec
 from workspace.compute.registry import KINDS, make_backend
 
+pytestmark = pytest.mark.slow
+
 ALIVE, EXITED = ProcessStatusState.ALIVE, ProcessStatusState.EXITED
 NOW = timedelta(0)
 ON_ENGINES = [

@@ -22,6 +22,8 @@ from workspace.compute.docker.backend import DockerBackend
 from workspace.compute.outbound import OutboundPolicy
 from workspace.compute.swarm.backend import SwarmBackend
 
+pytestmark = pytest.mark.slow
+
 SECRET = "the-inner-secret"
 INNER = "10.99.99.99"
 ALLOWING = OutboundPolicy(is_restricted=True, allowed_networks=("10.0.0.0/8",))

@@ -30,7 +30,7 @@ from tests.waiting import wait_for
 from workspace.models import Team
 
 __all__ = ["database_threads"]
-pytestmark = pytest.mark.usefixtures("database_threads")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("database_threads")]
 READERS = 100
 READERS_OF_PAGES = 20
 LARGE = b"x" * 2**24

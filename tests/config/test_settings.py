@@ -13,6 +13,8 @@ from config import database
 from tests.config.server.launched import CLEAN, ROOT
 from workspace.platform import env
 
+pytestmark = pytest.mark.slow
+
 
 def check(**variables: str) -> subprocess.CompletedProcess[str]:
     return run("manage.py", "check", **variables)

@@ -23,7 +23,7 @@ from workspace import retention
 from workspace.models import AuditEntry, ComputeTarget, Environment, Installation, Team
 from workspace.platform.broker import JobQueue
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 EACH = 25
 
 

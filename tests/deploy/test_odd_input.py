@@ -20,7 +20,7 @@ from tests.deploy.conftest import RegisterModel
 from tests.factories import make_run
 from workspace.models import ComputeTarget, Team
 
-pytestmark = [pytest.mark.django_db, pytest.mark.processes]  # too long for the quick tests
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 HUGE = "9" * 5000
 READ = re.compile(r'(?:GET|POST)(?:\.get(?:list)?\(|\[)"(\w+)"')

@@ -36,7 +36,7 @@ from tests.models.saved_models import as_zip, model_files, put_outputs
 from workspace.models import AuditEntry, Team
 from workspace.platform import background_jobs
 
-pytestmark = [pytest.mark.django_db, pytest.mark.processes]
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 LONG_AGO = (1_000_000_000, 1_000_000_000)
 ONNX = b"the version as ONNX"
 

@@ -160,6 +160,7 @@ def test_a_half_written_archive_is_refused(
     assert not ModelVersion.objects.exists()
 
 
+@pytest.mark.slow
 def test_an_archive_of_zeros_is_refused_before_it_is_unpacked(client: Client, bob: User) -> None:
     packed = io.BytesIO()
     with (

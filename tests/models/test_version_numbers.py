@@ -14,6 +14,7 @@ from workspace.models import Team
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.slow
 def test_versions_registered_at_once_get_numbers_of_their_own(team: Team, bob: User) -> None:
     content = as_zip(model_files()).read()
 

@@ -21,7 +21,7 @@ from tests.factories import bearer, make_group, make_run
 from tests.runs.metrics.test_metrics import ship
 from workspace.models import Team
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 EVENTS = "events.out.tfevents.1.host"
 
 

@@ -17,6 +17,8 @@ from tests.reports.test_framework_versions import deploy
 from tests.reports.test_registration import upload, with_graphs
 from workspace.models import EnvironmentState, Team
 
+pytestmark = pytest.mark.slow
+
 TEXT_OPS = ("TFText>WhitespaceTokenizeWithOffsetsV2", "SentencepieceTokenizeOp")
 
 

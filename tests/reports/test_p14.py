@@ -86,6 +86,7 @@ def limit(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], WorkMemory]:
     return set_limit
 
 
+@pytest.mark.slow
 def test_p14_health_is_answered_and_small_requests_run_while_large_ones_wait_to_be_read() -> None:
     server = Server()
     large = [server.ask("POST", "/v1/models/m:predict", LARGE) for _ in range(3)]

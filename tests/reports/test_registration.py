@@ -20,6 +20,8 @@ from tests.models.saved_models import as_tar_gz, as_zip, graph_file, model_files
 from workspace.models import Team
 from workspace.platform.errors import Invalid
 
+pytestmark = pytest.mark.slow
+
 MODELS = "/api/v1/teams/default/models"
 
 

@@ -268,6 +268,7 @@ def errors_of(lines: list[str]) -> list[FieldError]:
 
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(st.lists(st.lists(pieces, max_size=8).map("".join), max_size=4))
+@pytest.mark.slow
 def test_any_lines_are_read_or_refused_in_words(given_lines: list[str]):
     lines = "\n".join(given_lines).splitlines()
     list(requirements_in(lines, FIELD))

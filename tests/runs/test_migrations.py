@@ -14,7 +14,7 @@ from runs.models import Run, RunEvent
 from runs.pages.presentation import event_text
 from runs.states import EndReason
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 BEFORE = ("runs", "0003_field_words")
 SINCE = "2026-01-01T00:00:00+00:00"

@@ -14,6 +14,8 @@ from workspace.compute.access import TargetAccess
 from workspace.compute.base import BackendError
 from workspace.compute.engine.client import Engine
 
+pytestmark = pytest.mark.slow
+
 ATTEMPTS = 20
 
 

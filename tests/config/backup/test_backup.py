@@ -23,7 +23,7 @@ from runs.states import RunStatus
 from tests.factories import make_group, make_run, make_team
 from workspace.models import Team
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture

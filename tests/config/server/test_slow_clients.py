@@ -25,6 +25,8 @@ from tests.config.server.serving import model_server, serving
 from tests.waiting import wait_for
 from workspace.compute.local.ports import free_port
 
+pytestmark = pytest.mark.slow
+
 IDLE = 10_000
 FILES_BESIDE = 500
 

@@ -21,7 +21,7 @@ from workspace.platform.broker import JobQueue
 
 SERVICES = "/api/v1/teams/default/services"
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture

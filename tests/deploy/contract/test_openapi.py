@@ -19,6 +19,8 @@ from tests.deploy.contract import signatures
 from tests.deploy.contract.signatures import version_with
 from workspace.models import ComputeTarget, Team
 
+pytestmark = pytest.mark.slow
+
 CLASSIFY = "tensorflow/serving/classify"
 
 

@@ -15,7 +15,7 @@ from tests.deploy.gateway_client import SCORE, SERVE, GatewayClient, MakeFront
 from tests.factories import make_token
 from workspace.models import AuditEntry, Scope
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 OURS = {"Sec-Fetch-Site": "same-origin"}
 

@@ -24,7 +24,7 @@ from tests.waiting import wait_for
 from workspace.accounts.services import revoke_token
 from workspace.models import ApiToken, ComputeTarget, Membership, Scope, Team
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ ORIGIN = "http://app.example"
 PREDICT = f"{SERVE}:predict"
 ALLOW_ORIGIN = "Access-Control-Allow-Origin"
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 
 def allow(there: GatewayClient, by: User, *origins: str) -> None:

@@ -23,7 +23,7 @@ from tests.waiting import wait_for
 from workspace.accounts.services import revoke_token
 from workspace.models import ApiToken
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 OK: tuple[int, Any] = (200, {})
 
 

@@ -37,7 +37,7 @@ from tests.factories import make_token
 from tests.waiting import wait_for
 from workspace.models import ComputeTarget, Scope, Team
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 LARGE = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 

@@ -16,7 +16,7 @@ from tests.factories import make_token
 from workspace.models import Scope
 from workspace.status import report_tick
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 OF_FIRST = {"team": "default", "service": "digits", "revision": "1"}
 

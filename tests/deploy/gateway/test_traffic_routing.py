@@ -24,7 +24,7 @@ from tests.deploy.fake_replicas import Behaviour, FakeReplica, answers, replica,
 from tests.waiting import wait_for
 from workspace.models import ComputeTarget, Team
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 
 class TwoRevisions:

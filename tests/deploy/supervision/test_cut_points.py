@@ -26,7 +26,7 @@ from tests.fakes import FakeBackend
 from tests.runs.supervision.supervised_runs import build_environments, end, serve_targets_with
 from workspace.models import ComputeTarget, Team
 
-pytestmark = [pytest.mark.django_db, pytest.mark.processes]
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 MOST_TICKS = 30
 BROKEN = "the weights are damaged"
 

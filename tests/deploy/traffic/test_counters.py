@@ -23,6 +23,8 @@ from tests.deploy.gateway_client import MakeFront, closed_port
 from tests.waiting import wait_for
 from workspace.models import Installation
 
+pytestmark = pytest.mark.slow
+
 LABEL = RevisionLabel("default", "digits", 1)
 
 

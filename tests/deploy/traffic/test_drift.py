@@ -58,6 +58,7 @@ def test_what_stays_is_steady_and_what_moves_is_seen() -> None:
 
 
 @pytest.mark.parametrize("count", [MIN_ROWS, 300, 3000])
+@pytest.mark.slow
 def test_chance_alone_is_no_drift(count: int) -> None:
     chance = random.Random(count)  # noqa: S311 (the same values each time)
     wrong = 0

@@ -15,6 +15,8 @@ from tests.factories import make_token
 from tests.waiting import wait_for
 from workspace.models import AuditEntry, Scope
 
+pytestmark = pytest.mark.slow
+
 KEY = 7
 
 

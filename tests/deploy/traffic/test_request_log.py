@@ -17,7 +17,7 @@ from tests.factories import make_token
 from tests.waiting import wait_for
 from workspace.models import AuditEntry, Scope
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 REQUESTS = SCORE.replace("/score", "/requests")
 

@@ -18,6 +18,8 @@ from tests.models.registry import add_revision, make_service, make_version
 from tests.models.saved_models import model_files, put_outputs
 from workspace.models import AuditEntry, Scope, Team
 
+pytestmark = pytest.mark.slow
+
 MODELS = "/api/v1/teams/default/models"
 
 

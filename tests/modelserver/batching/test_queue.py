@@ -106,6 +106,7 @@ def test_requests_that_come_during_a_run_share_the_next_one() -> None:
     assert model.sizes == [1, 5]
 
 
+@pytest.mark.slow
 def test_batches_are_padded_to_an_allowed_size_with_the_last_requests_first_row() -> None:
     model, told = Model(), Told()
     queue = make_queue(

@@ -80,6 +80,7 @@ def overflow_is_fine() -> Any:
 
 @settings(max_examples=3 * EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(documents, signatures)
+@pytest.mark.slow
 def test_both_ways_of_reading_a_request_agree(
     document: dict[str, Any], inputs: dict[str, str]
 ) -> None:

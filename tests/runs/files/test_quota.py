@@ -83,6 +83,7 @@ def kept(home: Path) -> int:
 
 
 @pytest.mark.parametrize("first", [*FILES, *LOGS])
+@pytest.mark.slow
 async def test_whatever_fills_it_no_file_comes_after(
     group: ProcessGroup, home: Path, first: Send
 ) -> None:

@@ -61,6 +61,7 @@ async def test_only_an_attempt_that_is_over_is_answered_409(group: ProcessGroup)
     assert "SECRET_KEY" in answer.json()["detail"]
 
 
+@pytest.mark.slow
 async def test_a_group_fenced_while_it_runs_is_shut_out_within_a_second(
     group: ProcessGroup,
 ) -> None:
@@ -287,6 +288,7 @@ async def test_a_log_chunk_may_not_be_endless(group: ProcessGroup) -> None:
     assert log_of(group.label, "worker-0").size() == 0
 
 
+@pytest.mark.slow
 async def test_watchers_are_nudged_at_most_twenty_times_a_second_and_after_the_last_chunk(
     group: ProcessGroup,
 ) -> None:

@@ -20,7 +20,7 @@ from runs.states import ProcessState, RunStatus
 from tests.factories import make_group, make_run, make_team
 from workspace.platform.errors import Invalid
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 some_examples = settings(
     max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

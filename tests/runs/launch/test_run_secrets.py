@@ -26,7 +26,7 @@ from workspace.models import Team, TeamSecret
 from workspace.platform.errors import Invalid
 from workspace.secrets.services import delete_secret, secret_of, store_secret
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 VALUE = "wJalrXUtnFEMI/K7MDENG"
 WANTED = {
     "AWS_KEY": {"secret": "aws-key"},

@@ -26,7 +26,7 @@ from workspace.models import ApiToken, EnvironmentState, Membership, Team
 from workspace.platform.database_threads import run_in_database_thread
 
 __all__ = ["database_threads"]
-pytestmark = pytest.mark.usefixtures("database_threads")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("database_threads")]
 PATIENCE = 10
 
 

@@ -20,7 +20,7 @@ from tests.runs.ingest.runner_calls import Runner, database_threads, process_of,
 from workspace.models import Team
 
 __all__ = ["database_threads"]
-pytestmark = pytest.mark.usefixtures("database_threads")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("database_threads")]
 LINE = b"x" * 99 + b"\n"
 
 

@@ -18,7 +18,7 @@ from tests.fakes import FakeBackend
 from tests.runs.supervision.supervised_runs import Submit, bring_up, end, leave, processes, tick
 from workspace.platform.broker import JobQueue
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 POINTS = 200
 
 

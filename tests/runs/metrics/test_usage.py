@@ -6,6 +6,8 @@ from runs.metrics import usage
 from tests.factories import make_group, make_run
 from workspace.models import Team
 
+pytestmark = pytest.mark.slow
+
 SAMPLE = usage.UsageReading(cpus=1.0, memory_bytes=10**9, gpu=None, gpu_memory_bytes=None)
 
 

@@ -11,7 +11,7 @@ from tests.factories import bearer, make_run, make_target, make_team, make_user
 from workspace.models import ComputeTarget, TargetGrant, Team
 from workspace.platform.errors import Conflict, Forbidden, Invalid
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 
 @pytest.fixture

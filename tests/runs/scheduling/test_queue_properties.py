@@ -21,6 +21,8 @@ from runs.scheduling.resources import ROUNDING, Resources
 from tests.property_tests import EXAMPLES
 from tests.runs.scheduling.queue_builders import node, waiting
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 LIMITS = SchedulingLimits({1: TargetLimits("gpu")})
 

@@ -73,6 +73,7 @@ trees = st.dictionaries(
 
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(trees, st.sampled_from(sorted(BUILDERS)))
+@pytest.mark.slow
 def test_whatever_is_packed_comes_out_the_same_or_is_refused_for_a_clash(
     files: dict[str, bytes], filename: str
 ):

@@ -21,7 +21,7 @@ from runs.source.uploads import missing_files, snapshot_from_archive, store_batc
 from tests.cut_points import Killed, every_cut
 from workspace.models import AuditEntry, Team
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 FILES = {"train.py": b"print('hello')\n", "data/large.bin": bytes(range(256)) * 4100}
 LONG_AGO = (1_000_000_000, 1_000_000_000)
 

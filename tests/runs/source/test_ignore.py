@@ -10,6 +10,8 @@ from runs.source.ignore import IgnoreRules, ignore_file_among, rules_from
 from tests.property_tests import EXAMPLES
 from workspace.platform.errors import Invalid
 
+pytestmark = pytest.mark.slow
+
 
 def kept(rules: str, *paths: str) -> list[str]:
     found = IgnoreRules(".amlignore", rules)

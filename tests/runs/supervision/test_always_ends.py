@@ -33,7 +33,7 @@ from tests.runs.supervision.supervised_runs import (
 from workspace.compute.base import BackendError, TargetUnreachable
 from workspace.models import ComputeTarget
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 TIMEOUT = 100
 
 

@@ -14,7 +14,7 @@ from tests.cut_points import CutPoints, Killed, every_cut
 from tests.fakes import FakeBackend
 from tests.runs.supervision.supervised_runs import Submit, build_environments, end, processes
 
-pytestmark = [pytest.mark.django_db, pytest.mark.processes]
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 MOST_TICKS = 40
 
 Life = Callable[[Run, FakeBackend], None]

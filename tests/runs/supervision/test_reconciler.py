@@ -25,7 +25,7 @@ from workspace.compute.base import BackendError
 from workspace.models import Environment, EnvironmentState, Team
 from workspace.platform.errors import Conflict, Invalid
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 
 def test_a_run_goes_through_every_phase(submit: Submit, backend: FakeBackend):

@@ -294,6 +294,7 @@ def test_a_run_whose_runners_are_heard_of_outlives_the_silence_of_its_target(
 
 
 @pytest.mark.django_db
+@pytest.mark.slow
 def test_a_supervisor_that_was_away_asks_before_it_gives_a_run_up(
     submit: Submit, backend: FakeBackend
 ):

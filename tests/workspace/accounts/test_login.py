@@ -17,6 +17,8 @@ from workspace.accounts.passwords import (
 )
 from workspace.models import LoginFailure, OneTimePassword
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "alices-pass-phrase"
 
 

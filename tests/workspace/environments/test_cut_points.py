@@ -69,6 +69,7 @@ def names_after_tidying_up(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_an_environment_is_built_and_removed_whatever_is_killed(team: Team, home: Path) -> None:
     for points in every_cut(at_least=15):
         environment = get_or_create(LOCAL, EnvironmentSpec.of("2.21"), team)

@@ -264,6 +264,7 @@ def try_now(
     return tried
 
 
+@pytest.mark.slow
 def test_a_trial_is_made_by_a_worker_and_told_step_by_step(
     client: Client, alice: User, team: Team, try_now: Callable[[str], Any]
 ) -> None:
@@ -280,6 +281,7 @@ def test_a_trial_is_made_by_a_worker_and_told_step_by_step(
     assert AuditEntry.objects.filter(action="target.test", subject="wrong").exists()
 
 
+@pytest.mark.slow
 def test_this_machine_can_be_tried_too(team: Team, try_now: Callable[[str], Any]) -> None:
     make_target(team)
     told = try_now("local")
@@ -287,6 +289,7 @@ def test_this_machine_can_be_tried_too(team: Team, try_now: Callable[[str], Any]
     assert "CPUs" in told["steps"][0]["said"]
 
 
+@pytest.mark.slow
 def test_secrets_of_another_secret_key_end_a_trial_with_the_reason(
     team: Team, try_now: Callable[[str], Any]
 ) -> None:

@@ -17,6 +17,8 @@ from workspace.compute.access import TargetAccess
 from workspace.compute.connection_test import ConnectionStep, ServerAddress, StepOutcome
 from workspace.compute.docker.backend import DockerBackend
 
+pytestmark = pytest.mark.slow
+
 HOST = "localhost"
 
 
