@@ -39,7 +39,7 @@ test-quick: tools ## Run the tests that are quick and need no TensorFlow, browse
 	@$(BIN)/pytest $(IN_PARALLEL) -m "$(QUICK)" --hypothesis-profile=quick $(ARGS)
 
 chaos: tools ## Kill, pause and fill what a product needs, at random (SECONDS=600 SEED=1)
-	@CHAOS_SECONDS=$(SECONDS) CHAOS_SEED=$(SEED) $(BIN)/pytest -n 0 -s tests/chaos/long_round.py
+	@CHAOS_SECONDS=$(SECONDS) CHAOS_SEED=$(SEED) $(BIN)/pytest -n 0 -s tests/chaos
 
 test-postgres: tools ## Run the tests on the PostgreSQL of DATABASE_URL
 	@test -n "$$DATABASE_URL" || { echo "Set DATABASE_URL=postgresql://USER:PASSWORD@HOST:PORT/NAME." >&2; exit 1; }

@@ -16,7 +16,7 @@ def group_of(nodeid: str) -> str:
     match PurePath(path).parts[1:]:
         case ("docker", str(name)):
             return "swarm" if name.startswith("test_swarm") else "engine"
-        case ("product" | "e2e", *_) | ("reports", "product", *_):
+        case ("product" | "chaos" | "e2e", *_) | ("reports", "product", *_):
             return "product"
         case ("modelserver", *_) | ("reports", "modelserver", *_):
             return "model server"

@@ -38,6 +38,7 @@ class ShortRuns:
         self._product = product
         self._chance = random.Random(seed)  # noqa: S311 - repeatable, not secret
         self._spoiled: set[int] = set()
+        self._others = set(self._all_numbers())
         self.submitted = 0
 
     def submit(self) -> None:
@@ -58,10 +59,10 @@ class ShortRuns:
             self._kill_runner(number)
 
     def check(self) -> None:
-        """Wait for the end of every run that the product knows, and check what is left of it."""
-        numbers = list(self._all_numbers())
+        """Wait for the end of every run since the first, and check what is left of it."""
+        numbers = set(self._all_numbers()) - self._others
         assert len(numbers) >= self.submitted
-        for number in numbers:
+        for number in sorted(numbers):
             run = self._product.wait_for_end(number, seconds=PATIENCE)
             check_end(self._product, number, run)
             self._check_one(number, run)
