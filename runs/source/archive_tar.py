@@ -25,6 +25,8 @@ MAX_HEADER_BYTES = MEGABYTE
 MAX_SIZE = 1 << 62
 REGULAR = {"0", "\0", "7"}
 FOLDER = "5"
+# Of GNU tar: a folder with the list of its names (-g), and the label of the archive (-V).
+LISTED_FOLDER, LABEL = "D", "V"
 LONG_NAME, LONG_LINK = "L", "K"
 EXTENDED, GLOBAL_EXTENDED = "x", "g"
 SPARSE = "S"
@@ -37,6 +39,11 @@ OTHER_KINDS = {
     SPARSE: "a sparse file",
 }
 SPARSE_NAME = "GNU.sparse.name"
+ONLY_FILES = "only files and folders may be in."
+WITHOUT_HOLES = (
+    "pack its holes as zeros: as a zip, with --no-read-sparse of bsdtar (the tar of macOS), or with"
+    " GNU tar without -S."
+)
 # Where a header says that more blocks with the map of a sparse file follow; the place in those.
 MORE_MAP, MORE_MAP_AGAIN = 482, 504
 # What such an entry gives as its size is not the number of bytes that follow.
@@ -101,7 +108,7 @@ def _entries(stream: _Stream) -> Iterator[tuple[_Entry, BoundedReader]]:
             raise damaged("A header's checksum does not fit: it is damaged, or no tar archive.")
         kind = header[156:157].decode("latin-1")
         size = _number(header[124:136])
-        if kind in (EXTENDED, GLOBAL_EXTENDED, LONG_NAME, LONG_LINK):
+        if kind in (EXTENDED, GLOBAL_EXTENDED, LONG_NAME, LONG_LINK, LABEL):
             if size > MAX_HEADER_BYTES:
                 raise damaged("It has an extended header of more than 1 MB.")
             data = read_exactly(stream, size)
@@ -126,7 +133,7 @@ def _entries(stream: _Stream) -> Iterator[tuple[_Entry, BoundedReader]]:
             size = 0
         if kind == SPARSE:
             _skip_sparse_map(stream, header)
-        if kind == "\0" and raw_name.endswith(b"/"):
+        if kind == LISTED_FOLDER or (kind == "\0" and raw_name.endswith(b"/")):
             kind = FOLDER
         elif any(key.startswith("GNU.sparse.") for key in attributes):
             kind = SPARSE
@@ -146,7 +153,7 @@ def _member(raw_name: bytes, kind: str, size: int, executable: bool) -> ArchiveM
     name, problem = decoded_name(raw_name)
     if kind not in REGULAR and kind != FOLDER:
         what = OTHER_KINDS.get(kind, "of another kind")
-        problem = f"it is {what}; only files and folders may be in."
+        problem = f"it is {what}; {WITHOUT_HOLES if kind == SPARSE else ONLY_FILES}"
     return ArchiveMember(_clean(name), size, problem, executable)
 
 

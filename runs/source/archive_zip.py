@@ -106,14 +106,16 @@ def _kind_problem(flags: int, mode: int) -> str:
 
 
 def _find_directory(file: IO[bytes], size: int) -> _Directory:
-    tail_size = min(size, END.size + 0xFFFF)
+    tail_size = min(size, END64_LOCATOR.size + END.size + 0xFFFF)
     file.seek(size - tail_size)
     tail = file.read(tail_size)
+    # Zeros may follow: libarchive fills the last block of what it writes to a pipe.
+    filled = len(tail.rstrip(b"\0"))
     at = tail.rfind(b"PK\5\6")
     while at >= 0:
         if len(tail) - at >= END.size:
             *_, comment = END.unpack_from(tail, at)
-            if at + END.size + comment == len(tail):
+            if filled <= at + END.size + comment <= len(tail):
                 break
         at = tail.rfind(b"PK\5\6", 0, at)
     if at < 0:
@@ -123,8 +125,13 @@ def _find_directory(file: IO[bytes], size: int) -> _Directory:
     has_parts = bool(disk or first_disk) or here != count
     if has_parts and 0xFFFF not in (disk, first_disk, here, count):
         raise damaged("It is one part of several: send it as one file.")
-    if 0xFFFF in (count, disk) or 0xFFFFFFFF in (length, start):
+    has_locator = tail[max(at - END64_LOCATOR.size, 0) : at].startswith(b"PK\6\7")
+    if has_locator or 0xFFFF in (count, disk) or 0xFFFFFFFF in (length, start):
+        short = (count, 0xFFFF), (length, 0xFFFFFFFF), (start, 0xFFFFFFFF)
         count, length, start, end_at = _zip64_end(file, end_at)
+        for (told, elsewhere), value in zip(short, (count, length, start), strict=True):
+            if told not in (elsewhere, value):
+                raise damaged("Its directory is damaged.")
     if start + length != end_at:
         raise damaged("It has bytes that belong to no entry, before or after its directory.")
     check_entry_count(count)

@@ -1,6 +1,7 @@
 import gzip
 import io
 import lzma
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -324,6 +325,27 @@ def test_bytes_before_or_after_a_zip_are_refused():
     data = zip_of({"a.py": BODY})
     assert "belong to no entry" in refused(b"PK\3\4" + data)
     assert "cut off or is damaged" in refused(data + b"more")
+
+
+def test_zeros_after_a_zip_are_no_bytes():
+    assert contents_of(zip_of({"a.py": BODY}) + bytes(10_000)) == {"a.py": BODY}
+
+
+@pytest.mark.parametrize(("count", "is_read"), [(1, True), (0xFFFF, True), (2, False)])
+def test_a_zip_with_both_ends_is_read_where_they_agree(count: int, is_read: bool):
+    data = zip_of({"a.py": BODY})
+    start = data.index(b"PK\1\2")
+    end = len(data) - 22
+    values = (44, 45, 45, 0, 0, 1, 1, end - start, start)
+    end64 = struct.pack("<4sQ2H2L4Q", b"PK\6\6", *values)
+    locator = struct.pack("<4sLQL", b"PK\6\7", 0, end, 1)
+    short = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, count, count, end - start, start, 0)
+    whole = data[:end] + end64 + locator + short
+
+    if is_read:
+        assert contents_of(whole) == {"a.py": BODY}
+    else:
+        assert "directory is damaged" in refused(whole)
 
 
 def test_bytes_after_the_end_of_a_tar_are_refused():
