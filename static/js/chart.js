@@ -28,13 +28,13 @@ function clockWords(_, times, __, ___, step) {
 
 const TIME_AXIS = { values: clockWords, label: ZONE, labelSize: 16, labelGap: 0 };
 
-/** Give the points that no line joins to another, which would not be seen without a dot. */
 // What is 0 throughout has an axis to 1; that of uPlot would go to 100.
 function heights(plot, min, max) {
   if (min === null || max === null) return [null, null];
   return min === 0 && max === 0 ? [0, 1] : uPlot.rangeNum(min, max, 0.1, true);
 }
 
+/** Give the points that no line joins to another, which would not be seen without a dot. */
 function loners(plot, series, areAllShown) {
   if (areAllShown) return null;
   const ys = plot.data[series];
