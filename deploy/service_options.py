@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from workspace.platform.validation import Regex, StrictModel
+from workspace.platform.validation import JsonObject, Regex, StrictModel
 
 MAX_REPLICAS = 32
 HEADER_NAME = re.compile(r"[A-Za-z][-A-Za-z0-9]{0,63}")
@@ -178,7 +178,7 @@ class ServiceOptions(StrictModel):
         f" scheme://host:port, at most {MAX_ORIGINS}. null: none.",
         examples=[["https://app.example.com"]],
     )
-    smoke_test_request: Annotated[dict[str, Any], AfterValidator(_smoke_test)] | None = Field(
+    smoke_test_request: Annotated[JsonObject, AfterValidator(_smoke_test)] | None = Field(
         default=None,
         description="A request body that each replica must answer well before it receives"
         f" traffic, at most {MAX_SMOKE_TEST_BYTES:,} bytes. null: made from the signature.",

@@ -77,6 +77,10 @@ def test_the_name_of_a_field_that_nothing_can_hold_is_shown_escaped():
     assert list(errors_of(MINIMAL | {"\ud800": 1})) == ["\\ud800"]
 
 
+def test_a_field_without_a_name_is_an_error_of_the_whole():
+    assert list(errors_of(MINIMAL | {"": "\ud800"})) == ["config"]
+
+
 def test_the_address_of_the_schema_is_accepted_and_ignored():
     assert parse({**MINIMAL, "$schema": "../run.schema.json"}).to_json() == parse(MINIMAL).to_json()
     assert "$schema" in errors_of({**MINIMAL, "$schema": 3})

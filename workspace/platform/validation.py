@@ -34,6 +34,8 @@ from pydantic_core import core_schema as core
 from workspace.platform.errors import FieldError, Invalid
 
 MAX_NAME_SHOWN = 100
+# Far below the depth at which readers and writers of JSON fail, each at one of its own.
+MAX_DEPTH = 100
 Model = TypeVar("Model", bound="StrictModel")
 
 
@@ -71,7 +73,7 @@ def validate(model: type[Model], data: object, *, name: str = "config", message:
         for field in list(data):
             if problem := _unstorable({field: data[field]}):
                 shown = field.encode("ascii", "backslashreplace").decode()[:MAX_NAME_SHOWN]
-                errors.append(FieldError(shown, problem))
+                errors.append(FieldError(shown or name, problem))
                 data = {other: value for other, value in data.items() if other != field}
     try:
         valid = model.model_validate(data)
@@ -230,6 +232,29 @@ def _texts(value: object) -> object:
     raise ValueError('Use a list of texts, such as ["scikit-learn==1.7"].')
 
 
+def _keepable(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        raise ValueError("Use finite numbers: JSON has no NaN and no Infinity.") from None
+    if _has_nul(value):
+        raise ValueError("Remove the NUL character.")
+    return value
+
+
+def _has_nul(value: object) -> bool:
+    left = [value]
+    while left:
+        part = left.pop()
+        if isinstance(part, str) and "\0" in part:
+            return True
+        if isinstance(part, dict):
+            left += [*part, *part.values()]
+        elif isinstance(part, list):
+            left += part
+    return False
+
+
 ANYTHING = re.compile(r"[^\x00]{1,1000}", re.DOTALL)
 
 # 1 to 1,000 characters.
@@ -239,6 +264,8 @@ OptionalSourcePath = Annotated[str, AfterValidator(_source_path)]
 SourcePath = Annotated[str, Field(min_length=1), AfterValidator(_source_path)]
 # A list of texts, stripped, without the empty ones.
 Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
+# Any JSON object that every database can keep.
+JsonObject = Annotated[dict[str, Any], AfterValidator(_keepable)]
 
 
 def kind_of(value: object) -> str:
@@ -325,13 +352,25 @@ def _fields_that_allow_null(model: type[BaseModel]) -> set[str]:
 
 def _unstorable(value: object) -> str:
     """Return why a value cannot be kept as JSON in UTF-8, if so."""
+    if _is_too_deep(value):
+        return f"It is nested too deeply: use at most {MAX_DEPTH} levels."
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         return "It holds half of a surrogate pair, which is no character."
-    except RecursionError:
-        return "It is nested too deeply."
     return ""
+
+
+def _is_too_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH + 2):  # the value stands in the object of its field
+        level = [
+            inner
+            for part in level
+            if isinstance(part, list | dict)
+            for inner in (part.values() if isinstance(part, dict) else part)
+        ]
+    return bool(level)
 
 
 def _as_label(name: str) -> str:

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from workspace.platform.errors import Invalid
 from workspace.platform.validation import (
+    JsonObject,
     OneOf,
     OptionalSourcePath,
     Regex,
@@ -148,14 +149,28 @@ def test_what_is_no_object_is_refused_under_the_name_of_the_whole(data: object):
     assert errors_of(data)["config"].startswith("Use a JSON object, not")
 
 
-def test_what_is_nested_too_deeply_is_refused():
-    deep: object = 1
-    for _ in range(100_000):
-        deep = [deep]
-    assert errors_of({"parts": deep, "seats": 0}) == {
-        "parts": "It is nested too deeply.",
+class Request(StrictModel):
+    body: JsonObject
+
+
+@pytest.mark.parametrize("levels", [101, 895, 100_000])
+def test_what_is_nested_too_deeply_is_refused(levels: int):
+    assert errors_of({"parts": nested(levels), "seats": 0}) == {
+        "parts": "It is nested too deeply: use at most 100 levels.",
         "seats": "Seats should be at least 1; it is 0.",
     }
+
+
+def test_what_is_nested_as_deeply_as_is_allowed_is_kept():
+    body = {"x": nested(99)}
+    assert validate(Request, {"body": body}).body == body
+
+
+def nested(levels: int) -> object:
+    deep: object = 1
+    for _ in range(levels):
+        deep = [deep]
+    return deep
 
 
 def test_null_means_not_given_where_the_type_does_not_allow_it():
@@ -205,3 +220,22 @@ class Trip(StrictModel):
 @pytest.mark.parametrize("data", [{}, {"script": ""}, {"script": None}], ids=repr)
 def test_a_path_that_is_needed_is_required(data: object):
     assert errors_of(data, Trip) == {"script": "script is required."}
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"x": [1, float("nan")]}, "finite"),
+        ({"x": float("-inf")}, "finite"),
+        ({"x": [{"y": "a\0"}]}, "NUL"),
+        ({"x": [{"a\0": 1}]}, "NUL"),
+    ],
+    ids=repr,
+)
+def test_json_that_not_every_database_keeps_is_refused(body: object, words: str):
+    assert words in errors_of({"body": body}, Request)["body"]
+
+
+def test_any_other_json_is_kept():
+    body: dict[str, Any] = {"x": [None, True, 1.5, "a\\u0000", {"\u00e9": []}]}
+    assert validate(Request, {"body": body}).body == body
