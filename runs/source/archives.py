@@ -147,15 +147,16 @@ def _kind_of(file: IO[bytes], filename: str) -> ArchiveKind:
     name = shown(filename) or "The file"
     if not start:
         raise damaged(f"{name} is empty.")
+    is_tar = archive_tar.begins(start)  # which begins with the name of its first file
     for magic, other in OTHER_FORMATS.items():
-        if start.startswith(magic):
+        if start.startswith(magic) and not is_tar:
             raise damaged(f"{name} is in the format {other}: send a .zip or a .tar.gz.")
     named = next((SUFFIXES[end] for end in SUFFIXES if filename.lower().endswith(end)), None)
     if start.startswith((b"PK\3\4", b"PK\5\6", b"PK\7\x08")):
         found = ArchiveKind.ZIP
     elif start.startswith(b"\x1f\x8b"):
         found = ArchiveKind.TAR_GZ
-    elif archive_tar.begins(start):
+    elif is_tar:
         found = ArchiveKind.TAR
     elif named:
         raise damaged(f"{name} is named as {named}, but does not begin as one: it is damaged.")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from runs.source import archives
@@ -283,6 +283,7 @@ def test_a1_a_name_that_no_database_takes_is_not_remembered(bob: User, team: Tea
 
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(st.binary(min_size=1, max_size=40), st.sampled_from([0, 3, 10, 11]), st.integers(0, 0xFFFF))
+@example(b"Rar!", 0, 0)
 def test_any_name_of_an_entry_is_read_or_refused_in_words(name: bytes, host: int, mode: int):
     for data in (zip_with((name, TRAIN), host=host, mode=mode), tar_with(tar_entry(name, TRAIN))):
         archive = archives.list_archive(io.BytesIO(data), "", max_unpacked_bytes=1 << 20)

@@ -402,6 +402,11 @@ def test_a_zip_written_without_knowing_sizes_is_read():
     assert contents_of(buffer.getvalue()) == {"a.py": BODY, "big.csv": BODY * 1000}
 
 
+@pytest.mark.parametrize("name", ["BZhang.py", "Rar!.py"])
+def test_a_tar_whose_first_name_begins_as_another_format_is_read(name: str):
+    assert contents_of(tar_of({name: BODY}, tarfile.GNU_FORMAT)) == {name: BODY}
+
+
 def test_a_tar_made_of_the_current_folder_is_read():
     data = tar_with(
         tar_entry(b"./", kind=b"5"), tar_entry(b"./a.py", BODY), tar_entry(b"./d/", kind=b"5")
