@@ -24,9 +24,9 @@ MatchLimit = Annotated[int, Query(100, ge=1, le=1000)]
 
 
 class LinesOut(Schema):
-    """Lines of a log; `size` is the offset behind them for the websocket.
+    """Lines of a log as a terminal shows them; `size` is the offset behind them for the websocket.
 
-    `complete` tells whether the log's last line has its newline.
+    `complete` tells whether the text behind them begins a new line.
     """
 
     first: int

@@ -15,7 +15,13 @@ from weakref import WeakKeyDictionary
 
 from channels.layers import get_channel_layer
 
-from runs.live.messages import BuildLogMessage, LogMessage, MetricsMessage, WebsocketMessage
+from runs.live.messages import (
+    BuildLogMessage,
+    LogMessage,
+    MetricsMessage,
+    RedrawnLines,
+    WebsocketMessage,
+)
 from runs.logs.log_file import Log
 from runs.logs.sources import BUILD, LogSource
 from workspace.platform.database_threads import run_in_database_thread
@@ -283,9 +289,12 @@ def _read(name: str, watched: LogSource, offset: int) -> LogText | None:
     chunk = watched.log.chunk(offset, CHUNK, is_final=watched.is_final)
     if chunk is None:
         return None
+    redrawn = None
+    if last := watched.log.redrawn(chunk.offset, chunk.next):
+        redrawn = RedrawnLines(last.first, last.total, last.lines, last.is_complete)
     message: WebsocketMessage
     if name == BUILD:
-        message = BuildLogMessage(chunk.offset, chunk.next, chunk.text)
+        message = BuildLogMessage(chunk.offset, chunk.next, chunk.text, redrawn)
     else:
-        message = LogMessage(name, chunk.offset, chunk.next, chunk.text)
+        message = LogMessage(name, chunk.offset, chunk.next, chunk.text, redrawn)
     return LogText(message.encode(), chunk.next, chunk.has_more)

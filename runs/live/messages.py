@@ -67,8 +67,21 @@ class ProcessStatusMessage(WebsocketMessage):
 
 
 @dataclass(frozen=True)
+class RedrawnLines:
+    """The last lines of a log, from number `first` on; they replace those that were sent before.
+
+    `complete` says whether the text that comes next begins a new line.
+    """
+
+    first: int
+    total: int
+    lines: list[str]
+    complete: bool
+
+
+@dataclass(frozen=True)
 class LogMessage(WebsocketMessage):
-    """New text of a log."""
+    """New text of a log, and its last lines where the text drew lines anew."""
 
     type: ClassVar[str] = "log"
     is_escaped: ClassVar[bool] = False
@@ -76,17 +89,19 @@ class LogMessage(WebsocketMessage):
     offset: int
     next: int
     text: str
+    redrawn: RedrawnLines | None = None
 
 
 @dataclass(frozen=True)
 class BuildLogMessage(WebsocketMessage):
-    """New text of the log of an environment's build."""
+    """New text of the log of an environment's build, as LogMessage has it."""
 
     type: ClassVar[str] = "build"
     is_escaped: ClassVar[bool] = False
     offset: int
     next: int
     text: str
+    redrawn: RedrawnLines | None = None
 
 
 @dataclass(frozen=True)

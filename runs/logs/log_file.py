@@ -2,9 +2,10 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -12,12 +13,14 @@ from django.conf import settings
 
 from runs.logs.index import BLOCK, LineIndex
 from runs.logs.masking import LogMask
-from runs.logs.text import LINE_LIMIT, shown, shown_long, unfinished_character
+from runs.logs.screen import VERTICAL, Stretch
+from runs.logs.text import LINE_LIMIT, LONGEST_UNFINISHED, shown, shown_long, unfinished
 from workspace.models import Environment
 
 MAX_RESPONSE_BYTES = 4 * 1024 * 1024
 SCAN_BYTES = 64 * 1024 * 1024
 SCAN_WINDOW = 1024 * 1024
+DRAWN_COST = 8  # of a block with lines that were drawn anew, compared to a search in plain ones
 EXCERPT = 400
 
 
@@ -35,7 +38,7 @@ class Chunk:
 class Lines:
     """Some lines of a log; `size` is where the bytes after them start.
 
-    `is_complete` says whether the last line of the log has its newline.
+    `is_complete` says whether what comes next begins a new line.
     """
 
     first: int
@@ -68,6 +71,8 @@ class Log(Protocol):
     def search(self, query: str, first: int, limit: int) -> Matches: ...
 
     def chunk(self, offset: int, limit: int, *, is_final: bool = False) -> Chunk | None: ...
+
+    def redrawn(self, offset: int, end: int) -> Lines | None: ...
 
 
 @dataclass(frozen=True)
@@ -131,12 +136,15 @@ class LogFile:
             return b""
 
     def chunk(self, offset: int, limit: int, *, is_final: bool = False) -> Chunk | None:
-        """Return the text from `offset` on; never half a character unless the log has ended."""
+        """Return the text from `offset` on.
+
+        It never ends in half a character or half a terminal's sequence unless the log has ended.
+        """
         data = self.read(offset, limit)
         size = self.size()
         at_end = offset + len(data) >= size
         if not (at_end and is_final):
-            data = data[: len(data) - unfinished_character(data)]
+            data = data[: len(data) - unfinished(data)]
         if not data:
             return None
         return Chunk(offset, offset + len(data), data.decode("utf-8", "replace"), not at_end)
@@ -144,33 +152,25 @@ class LogFile:
     def lines(self, first: int, count: int) -> Lines:
         """Return up to `count` lines from `first` on, or the last ones when `first` is negative.
 
+        Lines are those that a terminal shows: of one that was drawn anew, the last drawing counts.
         Very long lines are cut, and an answer that grows too large ends early.
         """
         with self._opened() as (log, size):
             index = LineIndex(log, size, self._sidecar())
-            newlines = index.newlines()
-            ends_whole = size == 0 or os.pread(log, 1, size - 1) == b"\n"
-            total = newlines + (not ends_whole)
+            total = index.end.total
             first = max(total + first, 0) if first < 0 else min(first, total)
             found: list[str] = []
             room = MAX_RESPONSE_BYTES
-            position = index.line_start(first)
-            while position is not None and position < size and len(found) < count and room > 0:
-                data = os.pread(log, min(BLOCK, size - position), position)
-                whole, newline, rest = data.rpartition(b"\n")
-                if newline:
-                    taken = whole.split(b"\n", count - len(found))[: count - len(found)]
-                    position += sum(map(len, taken)) + len(taken)
-                elif position + len(data) == size:
-                    taken, position = [rest], size
-                else:
-                    end = index.line_start(first + len(found) + 1)
-                    taken = []
-                    found.append(_long_line(log, position, size if end is None else end - 1))
-                    position = end
-                found += map(shown, taken)
-                room -= sum(map(len, taken)) if taken else LINE_LIMIT
-            return Lines(first, total, found, size, ends_whole)
+            for stretch in chain.from_iterable(index.blocks(first)):
+                wanted = first + len(found)
+                if stretch.number + stretch.count <= wanted:
+                    continue
+                if len(found) == count or room <= 0:
+                    break
+                lines = _lines_of(log, stretch)[wanted - stretch.number :][: count - len(found)]
+                found += lines
+                room -= sum(map(len, lines))
+            return Lines(first, total, found, size, index.end.is_complete)
 
     def tail(self, count: int) -> list[str]:
         return self.lines(-count, count).lines
@@ -178,32 +178,38 @@ class LogFile:
     def search(self, query: str, first: int, limit: int) -> Matches:
         """Find lines that hold `query`, whatever the case of its ASCII letters, from `first` on.
 
-        It ends at `limit` matches or after some tens of megabytes. Of a line that is longer than a
-        megabyte only the start is looked at.
+        It ends at `limit` matches or after some tens of megabytes, sooner where lines were drawn
+        anew. Of a line that is longer than a megabyte only the start is looked at.
         """
         needle = query.encode().lower()
         matches: list[Match] = []
+        scanned = 0
         with self._opened() as (log, size):
             index = LineIndex(log, size, self._sidecar())
-            line = first
-            position = index.line_start(first)
-            scanned = 0
-            while position is not None and position < size:
-                if scanned >= SCAN_BYTES:
-                    return Matches(matches, line, is_done=False)
-                data = os.pread(log, min(SCAN_WINDOW, size - position), position)
-                end = data.rfind(b"\n") + 1
-                is_long = not end and position + len(data) < size
-                end = end or len(data)
-                for match in matching_lines(data[:end], needle, line):
-                    matches.append(match)
+            for block in index.blocks(first):
+                if block and scanned >= SCAN_BYTES:
+                    return Matches(matches, max(block[0].number, first), is_done=False)
+                for match in _matches_in(log, block, needle):
+                    if match.line >= first:
+                        matches.append(match)
                     if len(matches) == limit:
                         return Matches(matches, match.line + 1, is_done=False)
-                scanned += end
-                line += 1 if is_long else data.count(b"\n", 0, end)
-                position = index.line_start(line) if is_long else position + end
-            total = index.newlines() + (size > 0 and os.pread(log, 1, size - 1) != b"\n")
-            return Matches(matches, total, is_done=True)
+                is_drawn = any(stretch.drawn is not None for stretch in block)
+                scanned += BLOCK * (DRAWN_COST if is_drawn else 1)
+            return Matches(matches, index.end.total, is_done=True)
+
+    def redrawn(self, offset: int, end: int) -> Lines | None:
+        """Return the last lines as of `end` if the text from `offset` to there drew lines anew.
+
+        Otherwise the text continues the last line.
+        """
+        with self._opened() as (log, _):
+            goes_back = VERTICAL.search(os.pread(log, end - offset, offset))
+            if not goes_back and not LineIndex(log, offset, self._sidecar()).end.is_drawn:
+                return None
+            window = LineIndex(log, end, self._sidecar()).end
+            lines = [line for stretch in window.rows() for line in _lines_of(log, stretch)]
+            return Lines(window.first, window.total, lines, end, window.is_complete)
 
     def _sidecar(self) -> Path | None:
         return self.path.with_name(f"{self.path.name}.idx") if self.keeps_index else None
@@ -223,15 +229,15 @@ class LogFile:
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[int, int]]:
-        """Open the log up to its last whole character."""
+        """Open the log up to its last whole character and terminal's sequence."""
         try:
             log = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             log = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:
             size = os.fstat(log).st_size
-            start = max(size - 4, 0)
-            yield log, size - unfinished_character(os.pread(log, size - start, start))
+            start = max(size - LONGEST_UNFINISHED, 0)
+            yield log, size - unfinished(os.pread(log, size - start, start))
         finally:
             os.close(log)
 
@@ -273,9 +279,25 @@ def build_log_of(environment: Environment) -> LogFile:
     return LogFile(folder / f"{environment.digest}.log", keeps_index=False)
 
 
-def _long_line(log: int, start: int, end: int) -> str:
-    head = os.pread(log, LINE_LIMIT, start)
-    return shown_long(head, os.pread(log, LINE_LIMIT, end - LINE_LIMIT), end - start)
+def _lines_of(log: int, stretch: Stretch) -> list[str]:
+    if stretch.drawn is not None:
+        return [stretch.drawn]
+    size = stretch.end - stretch.start
+    if stretch.count == 1 and size > LINE_LIMIT:
+        head = os.pread(log, LINE_LIMIT, stretch.start)
+        return [shown_long(head, os.pread(log, LINE_LIMIT, stretch.end - LINE_LIMIT), size)]
+    data = os.pread(log, size, stretch.start).removesuffix(b"\n")
+    return [shown(line) for line in data.split(b"\n")]
+
+
+def _matches_in(log: int, stretches: Iterable[Stretch], needle: bytes) -> Iterator[Match]:
+    for stretch in stretches:
+        if stretch.drawn is not None:
+            data = stretch.drawn.encode()
+        else:
+            limit = SCAN_WINDOW if stretch.count == 1 else stretch.end - stretch.start
+            data = os.pread(log, min(limit, stretch.end - stretch.start), stretch.start)
+        yield from matching_lines(data, needle, stretch.number)
 
 
 def _write_at(log: int, at: int, data: memoryview) -> int:

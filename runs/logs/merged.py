@@ -1,7 +1,8 @@
 """The logs of a group of processes as one: a journal of which piece of which log came when.
 
-Journal records hold whole lines only. They follow the logs: what was stored without its record,
-because the process between died, gets one as soon as anyone writes or reads.
+Journal records hold whole lines only; of lines that a record draws anew, the last drawing counts.
+They follow the logs: what was stored without its record, because the process between died, gets one
+as soon as anyone writes or reads.
 """
 
 import fcntl
@@ -27,6 +28,7 @@ from runs.logs.log_file import (
     folder_of,
     log_of,
 )
+from runs.logs.screen import VERTICAL, lines_shown
 from runs.logs.text import OVERWRITES, shown
 
 RECORD = struct.Struct("<IIQQdQ")
@@ -133,6 +135,9 @@ class MergedLog:
             text = "".join(f"{line}\n" for line in texts)
             return Chunk(start, number, text, number < len(records))
 
+    def redrawn(self, offset: int, end: int) -> None:
+        """Return that nothing was drawn anew: records never change."""
+
     @cached_property
     def _path(self) -> Path:
         return folder_of(self.label) / "merged.idx"
@@ -184,7 +189,7 @@ class MergedLog:
             if not length:
                 return
             data = log.read(start, length)
-            own_lines = data.count(b"\n") + (not data.endswith(b"\n"))
+            own_lines = len(lines_shown(data)) if VERTICAL.search(data) else _lines_in(data)
             ends.lines += own_lines
             record = RECORD.pack(process, own_lines, start, length, time.time(), ends.lines)
             os.pwrite(journal, record, ends.size)
@@ -194,10 +199,9 @@ class MergedLog:
     def _lines_of(self, record: Record) -> list[str]:
         name = self.names[record.process]
         data = self._logs[record.process].read(record.start, record.length)
-        return [
-            f"{name} | {_apply_carriage_returns(line)}"
-            for line in data.removesuffix(b"\n").split(b"\n")
-        ]
+        is_plain = record.own_lines == _lines_in(data)
+        lines = data.removesuffix(b"\n").split(b"\n") if is_plain else lines_shown(data)
+        return [f"{name} | {_apply_carriage_returns(line)}" for line in lines]
 
 
 class _Records(Sequence[Record]):
@@ -219,6 +223,10 @@ class _Records(Sequence[Record]):
     def holding(self, line: int) -> int:
         """Return the number of the record that holds a line."""
         return bisect_right(self, line, key=lambda record: record.lines)
+
+
+def _lines_in(data: bytes) -> int:
+    return data.count(b"\n") + (not data.endswith(b"\n"))
 
 
 def _whole_lines(log: LogFile, start: int, size: int, *, is_final: bool) -> int:

@@ -6,6 +6,8 @@ from workspace.compute.program_text import clean_text
 
 LINE_LIMIT = 16 * 1024
 OVERWRITES = re.compile(rb"[\r\b]")
+SEQUENCE_BEGUN = re.compile(rb"\x1b(?:\[[0-9;:?]{0,32})?\Z")
+LONGEST_UNFINISHED = 34
 
 
 def unfinished_character(data: bytes) -> int:
@@ -16,6 +18,12 @@ def unfinished_character(data: bytes) -> int:
             width = 4 if byte >= 0xF0 else 3 if byte >= 0xE0 else 2 if byte >= 0xC0 else 1
             return back if width > back else 0
     return 0
+
+
+def unfinished(data: bytes) -> int:
+    """Return how many bytes at the end of `data` begin a character or a terminal's sequence."""
+    begun = SEQUENCE_BEGUN.search(data, max(len(data) - LONGEST_UNFINISHED, 0))
+    return len(data) - begun.start() if begun else unfinished_character(data)
 
 
 def shown(line: bytes) -> str:
@@ -38,6 +46,12 @@ def shown_long(head: bytes, tail: bytes, size: int) -> str:
         f"{_text(head)}"
         f" … (a line of {size:,} bytes, of which {len(head):,} are shown; the download has all)"
     )
+
+
+def drawing_of(head: bytes, tail: bytes) -> bytes:
+    """Return what is worth drawing of a line by its start and its end, which may be the same."""
+    overwrite = OVERWRITES.search(tail)
+    return tail[overwrite.start() :] if overwrite and len(tail) == LINE_LIMIT else head
 
 
 def _text(line: bytes) -> str:

@@ -6,6 +6,7 @@ const PAGES_KEPT = 16;
 const STORED_PER_APPEND = 1024;
 const LONGEST_LINE = 65536;
 const SHOWN_OF_A_CUT_LINE = 16384;
+const WINDOW = 50; // lines at the end that the log may draw anew, as runs/logs/screen.py has it
 
 export class LogLines {
   constructor() {
@@ -35,8 +36,24 @@ export class LogLines {
     lines.forEach((line, i) => {
       const number = first + i;
       const isWhole = number < total - 1 || complete;
-      if (isWhole && number < this.total - (this.isOpen ? 1 : 0)) this.#store(number, line);
+      const isWanted = this.line(number) === undefined && number < this.total - (this.isOpen ? 1 : 0);
+      if (isWhole && isWanted) this.#store(number, line);
     });
+  }
+
+  // Take streamed text that drew lines anew: the server says what the last lines are now. False
+  // means that something lies between it and what is known.
+  redraw(offset, next, { first, total, lines, complete }) {
+    if (next <= this.next) return true;
+    if (offset !== this.next) return false;
+    const outdated = Math.max(0, Math.min(first, this.total - WINDOW));
+    for (let number = outdated; number < this.total; number += 1) this.#store(number, undefined);
+    this.next = next;
+    this.total = total;
+    this.isOpen = total > 0 && !complete;
+    this.isCut = false;
+    lines.forEach((line, i) => this.#store(first + i, line));
+    return true;
   }
 
   // Take streamed text. False means that something lies between it and what is known.

@@ -90,9 +90,12 @@ export class LogView extends EventTarget {
     return this.source ? { [this.source]: this.lines.next } : {};
   }
 
-  receive({ process, offset, next, text }) {
+  receive({ process, offset, next, text, redrawn }) {
     if (process !== this.source) return;
-    if (this.lines.append(offset, next, text)) this.draw();
+    const isNext = redrawn
+      ? this.lines.redraw(offset, next, redrawn)
+      : this.lines.append(offset, next, text);
+    if (isNext) this.draw();
     else this.#seed(this.#opening);
   }
 

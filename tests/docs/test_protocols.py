@@ -12,7 +12,7 @@ from deploy.routing import websocket_urlpatterns as service_websockets
 from runs.events import EVENT_TYPES, EventData, RunSubmitted
 from runs.ingest.app import HANDLERS
 from runs.lifecycle import EndDetail, PhaseTime
-from runs.live.messages import LogMessage, WebsocketMessage
+from runs.live.messages import LogMessage, RedrawnLines, WebsocketMessage
 from runs.live.routing import websocket_urlpatterns as run_websockets
 from runs.supervision.error_hints import ErrorHint
 from tests.docs.pages import ROOT, codes_in, rows_of
@@ -24,6 +24,7 @@ OBJECTS: dict[str, Any] = {
     "end_detail": EndDetail,
     "hint": ErrorHint,
     "replicas": ReplicaStatus,
+    "redrawn": RedrawnLines,
 }
 
 

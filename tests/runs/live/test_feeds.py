@@ -139,6 +139,22 @@ async def test_a_new_status_comes_by_its_nudge(run: Run, token: str) -> None:
         assert status["end_reason"] == "canceled"
 
 
+async def test_text_that_draws_lines_anew_comes_with_the_last_lines(
+    run: Run, token: str, runner: Runner
+) -> None:
+    async with watching(run, token, {"worker-0": 0}) as socket:
+        await runner.post("log?offset=0", content=b"outer 0%\ninner 0%")
+        assert (await socket.message("log"))["redrawn"] is None
+        await runner.post("log?offset=17", content=b"\x1b[A\n\rinner 1%\x1b[A")
+        message = await socket.message("log")
+        assert message["text"] == "\x1b[A\n\rinner 1%\x1b[A"
+        lines = {"first": 0, "total": 2, "lines": ["outer 0%", "inner 1%"], "complete": False}
+        assert message["redrawn"] == lines
+        await runner.post("log?offset=33", content=b"\router 1%\ninner 2%")
+        redrawn = (await socket.message("log"))["redrawn"]
+        assert redrawn["lines"] == ["outer 1%", "inner 2%"]
+
+
 async def test_text_comes_as_it_is_stored_and_only_of_logs_that_are_followed(
     run: Run, group: ProcessGroup, token: str, runner: Runner
 ) -> None:

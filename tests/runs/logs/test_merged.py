@@ -82,6 +82,23 @@ def test_only_what_a_progress_bar_shows_last_is_merged(merged: MergedLog) -> Non
     assert all_lines(merged) == ["worker-0 | 3/3 loss 0.1"]
 
 
+def test_of_lines_that_a_piece_draws_anew_the_last_drawing_is_merged(merged: MergedLog) -> None:
+    write("worker-0", "outer 0%\ninner 0%\x1b[A\n\rinner 1%\x1b[A\router 1%\n")
+    assert all_lines(merged) == ["worker-0 | outer 1%", "worker-0 | inner 1%"]
+    assert [match.line for match in merged.search("inner", 0, 5).matches] == [1]
+    write("worker-0", "\x1b[2A\x1b[J\n")
+    write("worker-1", "next\n")
+    assert all_lines(merged)[-1] == "worker-1 | next"
+    assert merged.lines(0, 1).total == len(all_lines(merged))
+
+
+def test_a_record_of_an_older_trainyard_keeps_its_lines(merged: MergedLog) -> None:
+    text = b"outer\ninner 0%\x1b[A\n\rinner 1%\n"
+    write("worker-0", text.decode())
+    merged._path.write_bytes(RECORD.pack(0, 3, 0, len(text), 0.0, 3))
+    assert len(all_lines(merged)) == merged.lines(0, 1).total == 3
+
+
 def test_a_large_gap_becomes_many_records_and_no_line_is_lost(merged: MergedLog) -> None:
     write("worker-0", "".join(f"line {number}\n" for number in range(100_000)))
     assert merged.lines(0, 1).total == 100_000

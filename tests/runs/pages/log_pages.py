@@ -11,7 +11,7 @@ from django.contrib.staticfiles import finders
 from django.template.loader import render_to_string
 from playwright.sync_api import Page, Route, WebSocketRoute
 
-from runs.logs.log_file import LogFile
+from runs.logs.log_file import Lines, LogFile
 
 SITE = "http://trainyard.test"
 ROWS = """[...document.querySelectorAll(".log-row")].map(row => [
@@ -56,7 +56,9 @@ class LogPage:
     def send(self, offset: int, end: int) -> None:
         """Stream a part of the log to the browser."""
         text = self.log.read(offset, end - offset).decode()
-        self.tell("log", process="worker-0", offset=offset, next=end, text=text)
+        lines = self.log.redrawn(offset, end)
+        redrawn = lines and _as_json(lines)
+        self.tell("log", process="worker-0", offset=offset, next=end, text=text, redrawn=redrawn)
 
     def tell(self, type: str, **facts: object) -> None:
         self.sockets[-1].send(json.dumps({"type": type, **facts}))
@@ -130,5 +132,9 @@ class LogPage:
     def _data(self, what: str, query: Mapping[str, str]) -> dict[str, Any]:
         if what == "search":
             return asdict(self.log.search(query["q"], int(query["from"]), int(query["limit"])))
-        lines = asdict(self.log.lines(int(query["first"]), int(query["count"])))
-        return {**lines, "complete": lines.pop("is_complete")}
+        return _as_json(self.log.lines(int(query["first"]), int(query["count"])))
+
+
+def _as_json(lines: Lines) -> dict[str, Any]:
+    fields = asdict(lines)
+    return {**fields, "complete": fields.pop("is_complete")}

@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 
 from runs.logs.log_file import LogFile
 from tests.browser import chromium, tab
+from tests.runs.logs.bars import tqdm_bars
 from tests.runs.pages.log_pages import LogPage
 
 RECORD_STATES = """() => {
@@ -133,6 +134,43 @@ def test_a_progress_bar_stays_one_line(view: LogPage) -> None:
     view.stream("Epoch 2/2\n")
     view.wait_for_row("Epoch 2/2")
     assert [text for _, text in view.rows()] == ["Epoch 1/2", f"100/100 {'━' * 20}", "Epoch 2/2"]
+
+
+def test_bars_on_several_lines_show_their_last_states(view: LogPage) -> None:
+    view.write("".join(f"line {number}\n" for number in range(1, 301)))
+    view.open()
+    view.wait_for_row("line 300")
+    written = tqdm_bars(rounds=2, drawings=40).decode()
+    for start in range(0, len(written), 500):
+        view.stream(written[start : start + 500])
+    view.stream("\x1b[3A\x1b[5B\nlast\n")
+    view.wait_for_row("last")
+    shown = [text.rstrip() for number, text in view.rows() if number > 300]
+    expected = [line.rstrip() for line in view.log.lines(300, 10).lines]
+    assert shown == expected
+    assert shown[:2] == ["epoch 0 is over", "epoch 1 is over"]
+    view.wait_for_count(300 + len(shown))
+
+    view.page.reload()
+    view.wait_for_row("last")
+    assert [text.rstrip() for number, text in view.rows() if number > 300] == expected
+    view.page.get_by_label("Search the log").fill("epoch")
+    expect(view.page.locator("[data-log-hits]")).to_have_text("1 of 2")
+
+
+def test_a_bar_is_followed_while_the_cursor_is_above_the_last_line(view: LogPage) -> None:
+    view.write("outer 0%\ninner 0%\x1b[A")
+    view.open()
+    view.wait_for_row("inner 0%")
+    view.stream("\router 1%")
+    view.wait_for_row("outer 1%")
+    assert view.rows() == [(1, "outer 1%"), (2, "inner 0%")]
+    view.stream("\n\r\x1b[2K\x1b[A\x1b[2Kdone\n")
+    view.wait_for_row("done")
+    view.wait_for_count(1)
+    view.stream("next\n")
+    view.wait_for_count(2)
+    assert view.rows() == [(1, "done"), (2, "next")]
 
 
 def test_a_lost_connection_goes_on_where_it_was_with_nothing_twice(view: LogPage) -> None:
