@@ -56,9 +56,11 @@ __all__ = [
     "zoo",
 ]
 
-# A busy machine may keep any example waiting.
-hypothesis_settings.register_profile("patient", deadline=None)
-hypothesis_settings.register_profile("quick", deadline=None, max_examples=20)
+# A busy machine may keep any example waiting. The same code is tried with the same examples; others
+# are for those who hunt.
+hypothesis_settings.register_profile("patient", deadline=None, derandomize=True)
+hypothesis_settings.register_profile("quick", deadline=None, derandomize=True, max_examples=20)
+hypothesis_settings.register_profile("hunt", deadline=None, max_examples=1000)
 hypothesis_settings.load_profile("patient")
 
 
