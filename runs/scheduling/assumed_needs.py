@@ -1,35 +1,16 @@
-"""What a process counts as that states no CPUs or no memory: a core, and a share of memory.
+"""What a process counts as that states no CPUs or no memory. Pure functions.
 
 A gang that is larger than its idle nodes in this way counts as exactly as much as they have, so it
 starts, and has them to itself.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
-from django.conf import settings
-
-from runs.launch.cluster import PlannedProcess
 from runs.scheduling.requests import PendingRun
-from runs.scheduling.resources import NOTHING, Resources
 
-CPUS_OF_A_PROGRAM = 1.0
 HALVINGS = 20
 Fits = Callable[[PendingRun], bool]
-
-
-def assumed_needs_of(processes: Sequence[PlannedProcess]) -> tuple[Resources, ...]:
-    """Return what processes count as in addition to what they state, nothing if all state all."""
-    assumed = tuple(
-        Resources(
-            CPUS_OF_A_PROGRAM * process.programs if process.cpus is None else 0.0,
-            settings.TRAINYARD_DEFAULT_MEMORY_BYTES * process.programs
-            if process.memory_bytes is None
-            else 0,
-        )
-        for process in processes
-    )
-    return assumed if any(need != NOTHING for need in assumed) else ()
 
 
 def with_assumed_needs(run: PendingRun, fits: Fits) -> PendingRun:

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from math import inf
 
+from django.conf import settings
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from runs.config import RunConfig
 from runs.launch.cluster import PlannedProcess, processes_of
 from runs.models import ProcessGroup, Run
-from runs.scheduling.assumed_needs import assumed_needs_of
 from runs.scheduling.requests import (
     Allocation,
     PendingRun,
@@ -23,13 +23,15 @@ from runs.scheduling.requests import (
     TargetLimits,
     TeamQuota,
 )
-from runs.scheduling.resources import Resources
+from runs.scheduling.resources import NOTHING, Resources
 from runs.scheduling.target_usage import gpu_hours, held_at, held_by_processes, month_of
 from runs.scheduling.wait_reasons import target_draining, target_paused
 from runs.states import WITH_PROCESSES, RunStatus
 from workspace.models import ComputeTarget, TargetGrant
 from workspace.targets.selectors import targets_sharing_nodes_with
 from workspace.targets.states import nodes_of
+
+CPUS_OF_A_PROGRAM = 1.0
 
 
 def system_reserved(target: ComputeTarget, pool: Iterable[ComputeTarget]) -> Resources:
@@ -125,6 +127,23 @@ def pending_run_of(run: Run) -> PendingRun:
 def resources_of(process: PlannedProcess) -> Resources:
     """Return what a process states that it needs."""
     return Resources(process.cpus or 0.0, process.memory_bytes or 0, process.gpus, 1)
+
+
+def assumed_needs_of(processes: Sequence[PlannedProcess]) -> tuple[Resources, ...]:
+    """Return what processes count as in addition to what they state, nothing if all state all.
+
+    That is a core and `TRAINYARD_DEFAULT_MEMORY_BYTES` of memory for each program.
+    """
+    assumed = tuple(
+        Resources(
+            CPUS_OF_A_PROGRAM * process.programs if process.cpus is None else 0.0,
+            settings.TRAINYARD_DEFAULT_MEMORY_BYTES * process.programs
+            if process.memory_bytes is None
+            else 0,
+        )
+        for process in processes
+    )
+    return assumed if any(need != NOTHING for need in assumed) else ()
 
 
 def rank_of(run: Run) -> float:

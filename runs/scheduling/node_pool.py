@@ -311,6 +311,7 @@ class NodePool:
         chosen: dict[int, NodeState] = {}
         left_on: dict[NodeState, Resources] = {}
         placed: dict[NodeState, int] = {}
+        leaves_some_idle = run.leaves_idle != NOTHING
         for need, members in run.batches:
             missing = members[::-1]
             candidates: list[tuple[int, int, NodeState]] = []
@@ -320,7 +321,7 @@ class NodePool:
                 free = left_on.get(state) or free_of(state)
                 if free is None:
                     continue
-                if state not in left_on:
+                if leaves_some_idle and state not in left_on:
                     free -= run.leaves_idle
                 if not need.fits(free):
                     continue
