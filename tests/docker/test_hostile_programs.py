@@ -4,6 +4,7 @@ docs/security.md names these tests for each cell of its table.
 """
 
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ def report(yard: Yard, tmp_path: Path) -> dict[str, Any]:
         networks = client.api.inspect_container(yard.container(other))["NetworkSettings"]
         (network,) = networks["Networks"].values()
         gateway = client.api.inspect_network("bridge")["IPAM"]["Config"][0]["Gateway"]
+    with socket.create_connection((network["IPAddress"], 2222), timeout=30) as heard:
+        assert heard.recv(5) == b"found"  # from this machine, but not from another run
     secret = Path(yard.access.home) / "secret_key"
     secret.write_text("secret")
     marker = f"outlives-{tmp_path.name}-{os.getpid()}"

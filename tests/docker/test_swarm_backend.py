@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from docker.types import Resources
 
+from tests.docker.hostile_program import ANSWERS
 from tests.docker.swarm_stage import START_SECONDS, Stage, image, stage, webs
 from tests.waiting import wait_for
 from workspace.compute.base import (
@@ -163,14 +164,6 @@ def _gpus_offered(stage: Stage) -> int:
 SLEEPS = "import time; print('up', flush=True); time.sleep(600)"
 
 
-LISTENS = """
-import socket
-server = socket.create_server(("0.0.0.0", 2222))
-print("up", flush=True)
-while True:
-    caller, _ = server.accept()
-    caller.sendall(b"found")
-"""
 CALLS = """
 import socket
 for host in ("worker-0", {address!r}):
@@ -183,7 +176,7 @@ for host in ("worker-0", {address!r}):
 
 
 def test_groups_do_not_reach_each_other(stage: Stage) -> None:
-    stage.start(LISTENS, group="run-2-1", nodes=("node-2",))
+    stage.start(ANSWERS, group="run-2-1", nodes=("node-2",))
     wait_for(lambda: stage.told(0, "run-2-1").log, "the other group to listen", START_SECONDS)
     stage.start(SLEEPS, CALLS.format(address=stage.address_of("run-2-1")), nodes=("node-2",))
     assert stage.wait_for_end(1) == ["nobody\nnobody\n"]

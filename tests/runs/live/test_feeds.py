@@ -2,121 +2,25 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 from channels.layers import get_channel_layer
-from django.test import Client
-from django.utils import timezone
 
 from runs.events import group_of_run
 from runs.live import feeds as feeds_module
-from runs.live.consumers import watch_run
 from runs.live.feeds import feeds
 from runs.logs.log_file import build_log_of, log_of
 from runs.metrics.ingestion import finish_metrics
 from runs.models import ProcessGroup, Run
-from tests.factories import make_environment, make_token
-from tests.runs.ingest.runner_calls import Runner, database_threads, process_of, running
-from workspace.accounts.services import remove_member
-from workspace.models import ApiToken, EnvironmentState, Membership, Team
+from tests.factories import make_environment
+from tests.runs.ingest.runner_calls import Runner, database_threads, process_of
+from tests.runs.live.feed_watchers import watching
+from workspace.models import EnvironmentState
 from workspace.platform.database_threads import run_in_database_thread
 
 __all__ = ["database_threads"]
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("database_threads")]
-PATIENCE = 10
-
-
-class Socket:
-    """The browser's end of a websocket, in the same event loop as the server's."""
-
-    def __init__(self, run: Run, headers: list[tuple[bytes, bytes]], offsets: object) -> None:
-        query = "" if offsets is None else f"offsets={quote(json.dumps(offsets))}"
-        self.scope = {
-            "type": "websocket",
-            "path": f"/ws/teams/{run.team.slug}/runs/{run.number}/",
-            "query_string": query.encode(),
-            "headers": headers,
-            "url_route": {"kwargs": {"slug": run.team.slug, "number": str(run.number)}},
-        }
-        self.to_server: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self.from_server: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self.may_write = asyncio.Event()
-        self.may_write.set()
-        self.to_server.put_nowait({"type": "websocket.connect"})
-
-    async def send(self, message: dict[str, Any]) -> None:
-        await self.may_write.wait()
-        self.from_server.put_nowait(message)
-
-    async def next(self) -> dict[str, Any]:
-        return await asyncio.wait_for(self.from_server.get(), PATIENCE)
-
-    async def message(self, kind: str, **fields: Any) -> dict[str, Any]:
-        """Return the next message of a kind that holds these fields."""
-        while True:
-            event = await self.next()
-            if event["type"] == "websocket.accept":
-                continue
-            assert event["type"] == "websocket.send", event
-            message: dict[str, Any] = json.loads(event["text"])
-            if message["type"] == kind and fields.items() <= message.items():
-                return message
-
-    async def closed(self) -> int:
-        while (event := await self.next())["type"] != "websocket.close":
-            pass
-        code: int = event["code"]
-        return code
-
-    async def text(self, length: int, process: str = "worker-0", start: int = 0) -> str:
-        """Collect a log up to a length, seeing that its pieces follow each other."""
-        text, offset = "", start
-        while offset < length:
-            message = await self.message("log", process=process)
-            assert message["offset"] == offset
-            assert message["next"] > offset
-            text, offset = text + message["text"], message["next"]
-        return text
-
-
-@asynccontextmanager
-async def watching(
-    run: Run, token: str, offsets: object = None, *, scope: dict[str, Any] | None = None
-) -> AsyncIterator[Socket]:
-    headers = [(b"authorization", f"Bearer {token}".encode())] if token else []
-    socket = Socket(run, headers, offsets)
-    socket.scope |= scope or {}
-    task = asyncio.create_task(watch_run(socket.scope, socket.to_server.get, socket.send))
-    try:
-        yield socket
-    finally:
-        socket.may_write.set()
-        socket.to_server.put_nowait({"type": "websocket.disconnect", "code": 1000})
-        await asyncio.wait_for(task, PATIENCE)
-
-
-@pytest.fixture
-def group(team: Team) -> ProcessGroup:
-    return running(team, "worker-0", "worker-1")
-
-
-@pytest.fixture
-def run(group: ProcessGroup) -> Run:
-    return Run.objects.select_related("team").get(attempts=group)
-
-
-@pytest.fixture
-def token(vera: Any) -> str:
-    return make_token(vera)
-
-
-@pytest.fixture
-def runner(group: ProcessGroup) -> Runner:
-    return Runner(process_of(group))
 
 
 async def test_the_whole_state_comes_first(run: Run, token: str) -> None:
@@ -352,101 +256,12 @@ async def test_usage_and_grown_metrics_are_told(
         assert (await socket.message("metrics"))["names"] == ["b"]
 
 
-@pytest.mark.parametrize(
-    "offsets",
-    [
-        [],
-        "x",
-        {"worker-0": -1},
-        {"worker-0": 2**60},
-        {"worker-0": "0"},
-        {"worker-0": True},
-        {"../secret": 0},
-        {f"worker-{n}": 0 for n in range(1000)},
-    ],
-)
-async def test_offsets_that_make_no_sense_close_the_socket(
-    run: Run, token: str, offsets: object
-) -> None:
-    async with watching(run, token, offsets) as socket:
-        assert await socket.closed() == 1008
-
-
-async def test_offsets_that_are_not_json_close_the_socket(run: Run, token: str) -> None:
-    for query in (b"offsets=%7B", b"offsets=" + b"[" * 100_000):
-        async with watching(run, token, scope={"query_string": query}) as socket:
-            assert await socket.closed() == 1008
-
-
-@pytest.mark.parametrize(
-    ("frame", "code"),
-    [
-        ({"bytes": b"\x00\x01"}, 1003),
-        ({"text": "{"}, 1007),
-        ({"text": "[" * 4000}, 1007),
-        ({"text": '{"type": "unknown"}'}, 1008),
-        ({"text": "x" * 5000}, 1009),
-    ],
-)
-async def test_a_frame_that_nobody_expects_closes_the_socket(
-    run: Run, token: str, frame: dict[str, Any], code: int
-) -> None:
-    async with watching(run, token) as socket:
-        socket.to_server.put_nowait({"type": "websocket.receive", **frame})
-        assert await socket.closed() == code
-
-
 async def test_an_offset_beyond_the_end_waits_for_the_log_to_grow(
     run: Run, token: str, runner: Runner
 ) -> None:
     async with watching(run, token, {"worker-0": 4}) as socket:
         await runner.post("log?offset=0", content=b"one\ntwo\n")
         assert await socket.text(8, start=4) == "two\n"
-
-
-@pytest.mark.parametrize("token", ["", "ty_wrong"])
-async def test_nobody_unknown_is_let_in(run: Run, token: str) -> None:
-    async with watching(run, token) as socket:
-        assert (await socket.next())["type"] == "websocket.close"
-
-
-async def test_a_stranger_is_not_let_in(run: Run, charlie: Any) -> None:
-    token = await run_in_database_thread(make_token, charlie)
-    async with watching(run, token) as socket:
-        assert (await socket.next())["type"] == "websocket.close"
-
-
-async def closes_within_five_seconds(run: Run, token: str, act: Callable[[], object]) -> None:
-    async with watching(run, token) as socket:
-        await socket.message("run.status")
-        await run_in_database_thread(act)
-        assert await asyncio.wait_for(socket.closed(), 5) == 1008
-
-
-async def test_a_removed_member_is_shut_out(
-    run: Run, team: Team, alice: Any, vera: Any, token: str
-) -> None:
-    def remove() -> None:
-        remove_member(member=Membership.objects.get(team=team, user=vera), by=alice)
-
-    await closes_within_five_seconds(run, token, remove)
-
-
-async def test_the_holder_of_a_revoked_token_is_shut_out(run: Run, token: str) -> None:
-    def revoke() -> None:
-        ApiToken.objects.update(revoked_at=timezone.now())
-
-    await closes_within_five_seconds(run, token, revoke)
-
-
-async def test_who_logs_out_is_shut_out(run: Run, vera: Any) -> None:
-    client = Client()
-    await run_in_database_thread(client.force_login, vera)
-    session = type("Session", (), {"session_key": client.session.session_key})()
-    async with watching(run, "", scope={"session": session}) as socket:
-        await socket.message("run.status")
-        await run_in_database_thread(client.logout)
-        assert await asyncio.wait_for(socket.closed(), 5) == 1008
 
 
 async def test_watchers_leave_nothing_behind(run: Run, token: str) -> None:

@@ -30,11 +30,6 @@ def group(team: Team) -> ProcessGroup:
 
 
 @pytest.fixture
-def run(group: ProcessGroup) -> Run:
-    return Run.objects.select_related("team").get(attempts=group)
-
-
-@pytest.fixture
 async def port(run: Run) -> AsyncIterator[int]:
     from config.asgi import application
 
