@@ -189,7 +189,7 @@ class MergedLog:
             if not length:
                 return
             data = log.read(start, length)
-            own_lines = len(lines_shown(data)) if VERTICAL.search(data) else _lines_in(data)
+            own_lines = len(_shown_lines_of(data))
             ends.lines += own_lines
             record = RECORD.pack(process, own_lines, start, length, time.time(), ends.lines)
             os.pwrite(journal, record, ends.size)
@@ -199,8 +199,9 @@ class MergedLog:
     def _lines_of(self, record: Record) -> list[str]:
         name = self.names[record.process]
         data = self._logs[record.process].read(record.start, record.length)
-        is_plain = record.own_lines == _lines_in(data)
-        lines = data.removesuffix(b"\n").split(b"\n") if is_plain else lines_shown(data)
+        lines = _shown_lines_of(data)
+        if len(lines) != record.own_lines:  # recorded before drawings were followed
+            lines = _stored_lines_of(data)
         return [f"{name} | {_apply_carriage_returns(line)}" for line in lines]
 
 
@@ -225,8 +226,12 @@ class _Records(Sequence[Record]):
         return bisect_right(self, line, key=lambda record: record.lines)
 
 
-def _lines_in(data: bytes) -> int:
-    return data.count(b"\n") + (not data.endswith(b"\n"))
+def _shown_lines_of(data: bytes) -> list[bytes]:
+    return lines_shown(data) if VERTICAL.search(data) else _stored_lines_of(data)
+
+
+def _stored_lines_of(data: bytes) -> list[bytes]:
+    return data.removesuffix(b"\n").split(b"\n")
 
 
 def _whole_lines(log: LogFile, start: int, size: int, *, is_final: bool) -> int:

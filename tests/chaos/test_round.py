@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
-import httpx
 import pytest
 
 from tests.chaos.mischief import Mischief
@@ -16,7 +15,7 @@ from tests.chaos.short_runs import PATIENCE, ShortRuns
 from tests.product.product import Product
 from tests.product.small_disk import small_disk
 from tests.product.sources import script
-from tests.product.test_serving import EXPORT
+from tests.product.test_serving import EXPORT, score
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.product, pytest.mark.tensorflow]
@@ -73,15 +72,3 @@ def service(product: Product) -> Iterator[str]:
     wait_for(lambda: score(product, key) == 11.0, "the first answer", BUILD_PATIENCE)
     yield key
     assert product.call("DELETE", "/services/plus").status_code == 204
-
-
-def score(product: Product, key: str) -> float | None:
-    try:
-        answer = product.http.post(
-            "/teams/default/services/plus/score",
-            headers={"Authorization": f"Bearer {key}"},
-            json={"instances": [10.0]},
-        )
-    except httpx.TransportError:
-        return None
-    return float(answer.json()["predictions"][0]) if answer.status_code == 200 else None

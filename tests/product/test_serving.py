@@ -45,17 +45,6 @@ def test_a_service_outlives_everything_even_amid_a_rollout_and_notices_a_hang(
     made = product.post("/services", {"name": "plus", "model": "plus:1"})
     key = made["secrets"]["primary"]
 
-    def answer() -> float | None:
-        try:
-            scored = product.http.post(
-                "/teams/default/services/plus/score",
-                headers={"Authorization": f"Bearer {key}"},
-                json={"instances": [10.0]},
-            )
-        except httpx.TransportError:
-            return None
-        return float(scored.json()["predictions"][0]) if scored.status_code == 200 else None
-
     def wait_for_state(state: str) -> str:
         def reason() -> str | None:
             service = product.patiently("/services/plus")
@@ -64,12 +53,12 @@ def test_a_service_outlives_everything_even_amid_a_rollout_and_notices_a_hang(
         return wait_for(reason, f"the service to be {state}", PATIENCE)
 
     wait_for_state("Healthy")
-    assert answer() == 11.0
+    assert score(product, key) == 11.0
     before = product.living_replicas()
 
     product.kill_everything()
     product.start()
-    assert answer() == 11.0
+    assert score(product, key) == 11.0
     assert product.living_replicas() == before
 
     product.call("PATCH", "/services/plus", json={"model": "plus:2"})
@@ -80,9 +69,9 @@ def test_a_service_outlives_everything_even_amid_a_rollout_and_notices_a_hang(
     )
     product.kill_everything()
     product.start()
-    got = answer()
+    got = score(product, key)
     assert got == 11.0 or (got == 12.0 and product.get("/services/plus")["state"] == "Healthy")
-    wait_for(lambda: answer() == 12.0, "the new version to take over", PATIENCE)
+    wait_for(lambda: score(product, key) == 12.0, "the new version to take over", PATIENCE)
     wait_for_state("Healthy")
     wait_for(
         lambda: {one["revision"] for one in product.get("/services/plus")["replicas"]} == {2},
@@ -97,6 +86,18 @@ def test_a_service_outlives_everything_even_amid_a_rollout_and_notices_a_hang(
     finally:
         os.kill(server, signal.SIGCONT)
     wait_for_state("Healthy")
-    assert answer() == 12.0
+    assert score(product, key) == 12.0
     assert product.call("DELETE", "/services/plus").status_code == 204
     wait_for(lambda: not product.living_replicas(), "the end of the replicas", PATIENCE)
+
+
+def score(product: Product, key: str) -> float | None:
+    try:
+        answer = product.http.post(
+            "/teams/default/services/plus/score",
+            headers={"Authorization": f"Bearer {key}"},
+            json={"instances": [10.0]},
+        )
+    except httpx.TransportError:
+        return None
+    return float(answer.json()["predictions"][0]) if answer.status_code == 200 else None

@@ -92,6 +92,12 @@ def test_of_lines_that_a_piece_draws_anew_the_last_drawing_is_merged(merged: Mer
     assert merged.lines(0, 1).total == len(all_lines(merged))
 
 
+def test_a_line_drawn_anew_is_shown_as_it_was_left_though_none_is_saved(merged: MergedLog) -> None:
+    write("worker-0", "one\ntwo\x1b[A\rONE\n")
+    merged.update()
+    assert all_lines(merged) == ["worker-0 | ONE", "worker-0 | two"]
+
+
 def test_a_record_of_an_older_trainyard_keeps_its_lines(merged: MergedLog) -> None:
     text = b"outer\ninner 0%\x1b[A\n\rinner 1%\n"
     write("worker-0", text.decode())
