@@ -12,14 +12,18 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class ProcessStat:
-    """One reading of /proc/PID/stat."""
+    """One reading of /proc/PID/stat.
+
+    A process whose main thread has ended is no zombie while another thread lives: it computes, and
+    holds its memory, files and locks.
+    """
 
     __slots__ = ("cpu_seconds", "group", "is_zombie", "parent", "pid", "resident", "started")
 
     def __init__(self, pid: int, line: bytes) -> None:
         fields = line[line.rindex(b")") + 2 :].split()
         self.pid = pid
-        self.is_zombie = fields[0] in (b"Z", b"X")
+        self.is_zombie = fields[0] in (b"Z", b"X") and int(fields[17]) <= 1
         self.parent = int(fields[1])
         self.group = int(fields[2])
         self.cpu_seconds = sum(map(int, fields[11:15])) / _TICKS_PER_SECOND
@@ -102,13 +106,13 @@ def container_oom_kills() -> int | None:
 
 
 def _private_memory(process: ProcessStat) -> int:
-    content = _read(f"/proc/{process.pid}/status")
+    content = _read_of(process.pid, "status", b"RssAnon:")
     found = _sizes(content, (b"RssAnon:", b"RssShmem:", b"VmSwap:"), unit=1024)
     return process.resident if found is None else found
 
 
 def _share_of_memory(process: ProcessStat) -> int:
-    content = _read(f"/proc/{process.pid}/smaps_rollup")
+    content = _read_of(process.pid, "smaps_rollup")
     found = _sizes(content, (b"Pss_Anon:", b"Pss_Shmem:", b"SwapPss:"), unit=1024)
     return _private_memory(process) if found is None else found
 
@@ -121,12 +125,25 @@ def _sizes(content: bytes, names: tuple[bytes, ...], *, unit: int) -> int | None
 
 
 def _carries(pid: int, mark: bytes) -> bool:
-    content = _read(f"/proc/{pid}/environ")
+    content = _read_of(pid, "environ")
     return content.startswith(mark) or b"\0" + mark in content
 
 
 def _pids() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _read_of(pid: int, name: str, holding: bytes = b"") -> bytes:
+    """Read a file of a process, from another of its threads where the main one has ended."""
+    content = _read(f"/proc/{pid}/{name}")
+    if content and holding in content:
+        return content
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return b""
+    others = (_read(f"/proc/{pid}/task/{thread}/{name}") for thread in threads)
+    return next((content for content in others if content and holding in content), b"")
 
 
 def _read(path: str) -> bytes:

@@ -33,6 +33,18 @@ os.wait()
 """
 
 
+# The rest goes on in another thread, once the main one has ended: to many tools that is a zombie.
+WITHOUT_MAIN_THREAD = """
+import ctypes, os, threading, time
+def goes_on():
+    me = os.getpid()
+    while " Z " not in open(f"/proc/{{me}}/stat").read(): time.sleep(0.01)
+    {more}
+threading.Thread(target=goes_on).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
 def is_alive(pid: int) -> bool:
     status = procfs.status_of(pid)
     return status is not None and not status.is_zombie
@@ -163,10 +175,12 @@ def test_what_a_program_leaves_running_ends_with_it(yard: Path, web: FakeServer)
     assert told.ending["exit_code"] == 0
 
 
+@pytest.mark.parametrize("program", ["import time\n{more}", WITHOUT_MAIN_THREAD])
 def test_a_program_over_its_memory_limit_is_ended_with_both_numbers(
-    yard: Path, web: FakeServer
+    yard: Path, web: FakeServer, program: str
 ) -> None:
-    script = "import time\nheld = []\nwhile True: held.append(b'x' * 5_000_000); time.sleep(0.01)"
+    grows = "held = []\n    while True: held.append(b'x' * 5_000_000); time.sleep(0.01)"
+    script = program.format(more=grows if "{{" in program else grows.replace("    ", ""))
     group, told = one(yard, web, script, memory_bytes=100 * 10**6)
     group.until_collected()
     assert told.ending is not None

@@ -14,9 +14,15 @@ from pathlib import Path
 import pytest
 
 from runner import procfs
-from runner.process_directory import ProcessDirectory
+from runner.process_directory import ProcessDirectory, write_json
 from tests.runner.stage import Group, one, python
-from tests.runner.test_program import DAEMON, IGNORES_SIGTERM, daemon_of, is_alive
+from tests.runner.test_program import (
+    DAEMON,
+    IGNORES_SIGTERM,
+    WITHOUT_MAIN_THREAD,
+    daemon_of,
+    is_alive,
+)
 from tests.runner.web import FakeServer, spec, until
 from workspace.compute.access import TargetAccess
 from workspace.compute.base import BackendError, GroupPlan, ProcessStatusState
@@ -101,6 +107,39 @@ def test_kill_ends_daemons_also_those_that_dropped_their_environment(
     assert not is_alive(daemon)
     assert not is_alive(told.started or 0)
     assert states(group) == [ProcessStatusState.GONE]
+
+
+def test_kill_is_over_when_the_last_thread_of_a_runner_is(yard: Path, web: FakeServer) -> None:
+    group, told = one(yard, web, SLEEPS)
+    until(lambda: told.log)
+    kill_runner(group)
+    folder = ProcessDirectory(str(group.folder()))
+    lock = folder.try_lock()
+    assert lock is not None
+    more = "print('alone', flush=True); time.sleep(60)"
+    command = [sys.executable, "-c", WITHOUT_MAIN_THREAD.format(more=more)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, pass_fds=(lock,)) as stand_in:
+        os.close(lock)
+        assert stand_in.stdout
+        assert stand_in.stdout.readline()
+        status = procfs.status_of(stand_in.pid)
+        assert status
+        write_json(folder.pid, {"pid": stand_in.pid, "started": status.started})
+        group.backend.kill(group.label)
+        assert states(group) == [ProcessStatusState.GONE]
+
+
+def test_kill_finds_a_daemon_whose_main_thread_has_ended(
+    yard: Path, web: FakeServer, tmp_path: Path
+) -> None:
+    more = "os.write(1, b'daemon %d\\n' % os.getpid()); time.sleep(60)"
+    (tmp_path / "daemon.py").write_text(WITHOUT_MAIN_THREAD.format(more=more))
+    start = f"os.execv({sys.executable!r}, ['python', {str(tmp_path / 'daemon.py')!r}])"
+    group, told = one(yard, web, DAEMON.format(more=start, then="time.sleep(60)"))
+    daemon = until(lambda: daemon_of(bytes(told.log)))
+    kill_runner(group)
+    group.backend.kill(group.label)
+    until(lambda: not is_alive(daemon), "the daemon is gone")
 
 
 def test_kill_spares_a_group_of_the_same_name_in_another_home(
