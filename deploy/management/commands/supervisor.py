@@ -17,6 +17,7 @@ from models.imports.execution import recover_abandoned
 from runs.supervision.reconciler import RunReconciler
 from workspace.compute.runner_processes import reap
 from workspace.environments.services import requeue_abandoned_builds
+from workspace.one_look import one_look
 from workspace.platform import leases, wakeup
 from workspace.platform.clock import Pace
 from workspace.status import report_tick
@@ -92,8 +93,9 @@ class Supervisor:
         self._pace = Pace(MAINTENANCE_CHECK_SECONDS)
 
     def tick(self) -> None:
-        for duty in self._duties:
-            _do(duty)
+        with one_look():
+            for duty in self._duties:
+                _do(duty)
 
     def _request_maintenance_when_due(self) -> None:
         if self._pace.is_due("maintenance"):

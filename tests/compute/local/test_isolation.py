@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from uv import find_uv_bin
@@ -24,6 +25,7 @@ from workspace.compute.local.backend import LocalBackend
 from workspace.compute.local.virtualenvs import packages_in
 from workspace.compute.sandbox import UNCONFINED
 from workspace.compute.sandboxed_job import SandboxedJob
+from workspace.one_look import one_look
 
 pytestmark = pytest.mark.processes
 
@@ -294,6 +296,20 @@ def test_a_changed_environment_is_not_used_and_is_built_again(
     assert backend.has_environment(again)
     assert not (site / "hook.pth").exists()
     assert b"SIX" not in module.read_bytes()
+
+
+def test_an_environment_is_looked_at_once_in_a_tick_and_anew_in_the_next(
+    built: Callable[[str], tuple[LocalBackend, str, Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend, reference, site = built("b" * 64)
+    look = Mock(side_effect=virtualenvs.fingerprint_of)
+    monkeypatch.setattr(virtualenvs, "fingerprint_of", look)
+    with one_look():
+        assert all(backend.has_environment(reference) for _ in range(20))
+        assert look.call_count == 1
+        (site / "hook.pth").write_text("import os")
+    with one_look():
+        assert not backend.has_environment(reference)
 
 
 def _sealed_again(backend: LocalBackend, reference: str) -> tuple[LocalBackend, str]:

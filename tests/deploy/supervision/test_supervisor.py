@@ -23,6 +23,7 @@ from runs.supervision.reconciler import RunReconciler
 from tests.fakes import FakeBackend
 from tests.runs.conftest import backend, submit
 from tests.runs.supervision.supervised_runs import Submit, build_environments
+from workspace.one_look import found
 from workspace.platform import leases
 from workspace.platform.leases import Fence, Lease, LeaseLost
 
@@ -181,3 +182,15 @@ def test_a_part_that_fails_keeps_no_other_from_its_turn(
     monkeypatch.setattr(f"{name}.{part}", fail)
     call_command("supervisor", once=True)
     assert done == ["services", "maintenance"]
+
+
+def test_what_all_of_a_tick_needs_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = iter(["first", "second"])
+    seen: list[str] = []
+    duty = lambda: seen.append(found("it", lambda: next(looks)))  # noqa: E731
+    for name in ("requeue_abandoned_builds", "recover_abandoned"):
+        monkeypatch.setattr(command, name, duty)
+    supervisor = command.Supervisor()
+    supervisor.tick()
+    supervisor.tick()
+    assert seen == ["first", "first", "second", "second"]

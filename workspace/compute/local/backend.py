@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
 from typing import Any
@@ -44,6 +45,7 @@ from workspace.compute.local.ports import free_port, ports_in, ports_of
 from workspace.compute.local.sandboxed_jobs import run_on_this_machine
 from workspace.compute.runner_settings import runner_settings
 from workspace.compute.sandboxed_job import SandboxedJob
+from workspace.one_look import found
 
 LABEL = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_.]{0,63}")
 KILL_SECONDS = 5.0
@@ -91,9 +93,11 @@ class LocalBackend:
     def has_environment(self, reference: str) -> bool:
         """Return whether an environment is there as it was built, and nobody changed it."""
         folder, _, fingerprint = reference.partition(FINGERPRINT_MARK)
-        if not (self.home / folder / "bin" / "python").exists():
+        path = self.home / folder
+        if not (path / "bin" / "python").exists():
             return False
-        return not fingerprint or fingerprint == virtualenvs.fingerprint_of(self.home / folder)
+        look = partial(virtualenvs.fingerprint_of, path)
+        return not fingerprint or fingerprint == found(path, look)
 
     def discard(self, reference: str) -> None:
         virtualenvs.remove(self._folder_of(reference))
