@@ -15,6 +15,7 @@ from deploy.models import LoggedRequest, Replica
 from deploy.traffic.counters import drop_old_traffic
 from models.imports.execution import remove_leftover_directories
 from models.selectors import manifests_in_use
+from runs.deletion import finish_deletions
 from runs.logs.log_file import folder_of
 from runs.models import ProcessGroup
 from runs.retention import purge_runs
@@ -81,6 +82,7 @@ def _purge_replicas(service: int, newest: int) -> None:
 
 
 STEPS: tuple[Callable[[], object], ...] = (
+    finish_deletions,
     sweep_uploads,
     remove_leftover_directories,
     drop_old_traffic,

@@ -11,10 +11,11 @@ from django.db.models import F, OuterRef, Q, Subquery
 from django.utils import timezone
 
 from models.models import ModelAlias, ModelVersion, RegisteredModel, Stage
-from models.registration import MAX_TAGS, VersionChange, check_alias
+from models.registration import VersionChange, check_alias
 from models.selectors import existing_versions
 from workspace.audit import audit
-from workspace.platform.errors import Conflict, FieldError, Invalid
+from workspace.platform.errors import Conflict
+from workspace.tags import changed_tags
 
 
 @transaction.atomic
@@ -25,10 +26,7 @@ def change_version(*, version: ModelVersion, by: User | None, change: VersionCha
     if change.description is not None:
         changes["description"] = change.description
     if change.tags is not None:
-        merged = {**locked.tags, **change.tags}
-        changes["tags"] = {key: value for key, value in merged.items() if value is not None}
-        if len(changes["tags"]) > MAX_TAGS:  # type: ignore[arg-type]
-            raise Invalid.of(FieldError("tags", f"Use at most {MAX_TAGS} tags."))
+        changes["tags"] = changed_tags(locked.tags, change.tags)
     if change.stage is not None:
         changes["stage"] = change.stage
     for field, value in changes.items():

@@ -3,20 +3,18 @@
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from models.models import NAME_RULE, Stage, model_name_validator
 from workspace.platform.errors import FieldError, Invalid
 from workspace.platform.validation import ANYTHING, Regex, StrictModel
+from workspace.tags import DESCRIPTION, TAG_CHANGES, TAGS, Description, TagChanges, Tags
 
 FRAMEWORK = "TensorFlow"
 MODEL_NAME = re.compile(model_name_validator.regex)
 VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){1,2}((a|b|-?rc)\d{1,3}|[-.]dev\d{1,8})?", re.ASCII)
 RESERVED_NAME = "register"  # of the address of the page that registers models
-MAX_TAGS = 50
-TAG_LENGTH = 256
 ALIAS_LENGTH = 64
-DESCRIPTION_LENGTH = 10_000
 MAX_CORES = 4096
 MAX_MEMORY_GB = 1e6
 MAX_GPUS = 64
@@ -34,38 +32,7 @@ def _framework(name: str) -> str:
     return FRAMEWORK
 
 
-def _label_text(value: object) -> object:
-    if isinstance(value, str | int | float) and not isinstance(value, bool):
-        return str(value)
-    raise ValueError("Use text or a number.")
-
-
-def _is_valid_label(text: str) -> bool:
-    return len(text) <= TAG_LENGTH and "\0" not in text
-
-
-def _label(text: str) -> str:
-    if not _is_valid_label(text):
-        raise ValueError(f"Use names and values of 1 to {TAG_LENGTH} characters.")
-    return text
-
-
-def _label_name(text: str) -> str:
-    return _label(text if text.strip() else "\0")
-
-
-def _description(text: str) -> str:
-    if len(text) > DESCRIPTION_LENGTH or "\0" in text:
-        raise ValueError(f"Use text of at most {DESCRIPTION_LENGTH:,} characters.")
-    return text.strip()
-
-
-LabelName = Annotated[str, AfterValidator(_label_name)]
-Label = Annotated[str, BeforeValidator(_label_text), AfterValidator(_label)]
-Labels = Annotated[dict[LabelName, Label], Field(max_length=MAX_TAGS)]
-LABELS = f"At most {MAX_TAGS}, each a name and a text or number of up to {TAG_LENGTH} characters."
 STAGES = "Stage of the version. Services may name a model by stage."
-Description = Annotated[str, AfterValidator(_description)]
 OptionalText = Annotated[str, Regex(ANYTHING, "1 to 1,000 characters", optional=True)]
 
 
@@ -105,12 +72,10 @@ class Registration(StrictModel):
     resource_configuration: ResourceConfiguration = Field(
         default=ResourceConfiguration(), description="Default resources of a replica."
     )
-    tags: Labels = Field(default={}, description=LABELS)
-    properties: Labels = Field(default={}, description=f"{LABELS} They can't be changed later.")
+    tags: Tags = Field(default={}, description=TAGS)
+    properties: Tags = Field(default={}, description=f"{TAGS} They can't be changed later.")
     stage: Annotated[Stage, Field(strict=False)] = Field(default=Stage.NONE, description=STAGES)
-    description: Description = Field(
-        default="", description=f"At most {DESCRIPTION_LENGTH:,} characters."
-    )
+    description: Description = Field(default="", description=DESCRIPTION)
 
     def to_json(self) -> dict[str, Any]:
         """Return what `Registration(**data)` makes again, without what a subclass adds."""
@@ -150,12 +115,8 @@ class VersionChange(StrictModel):
     archive_others: bool = Field(
         default=False, description="Archive the versions currently in this stage."
     )
-    description: Description | None = Field(
-        default=None, description=f"At most {DESCRIPTION_LENGTH:,} characters."
-    )
-    tags: Annotated[dict[LabelName, Label | None], Field(max_length=MAX_TAGS)] | None = Field(
-        default=None, description="Sets these tags and keeps the others; null removes a tag."
-    )
+    description: Description | None = Field(default=None, description=DESCRIPTION)
+    tags: TagChanges | None = Field(default=None, description=TAG_CHANGES)
     properties: Any = Field(default=None, description="Can't be changed.")
 
     @field_validator("properties")

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 from django.db.models import Exists, OuterRef, QuerySet
-from django.db.models.fields.json import KeyTransform
 
 from models.models import ModelVersion, RegisteredModel, Stage
 from models.selectors import models_of
 from workspace.models import Team
 from workspace.platform.errors import FieldError, Invalid
 from workspace.platform.requests import is_whole_number
+from workspace.tags import with_tag
 
 PAGE = 50
 MAX_PAGES = 100_000
@@ -40,11 +40,7 @@ def search_models(
     if framework:
         versions = versions.filter(framework_version__startswith=framework)
     if tag:
-        name, mark, value = (part.strip() for part in tag.partition(":"))
-        if mark:
-            versions = versions.alias(tag=KeyTransform(name, "tags")).filter(tag=value)
-        else:
-            versions = versions.filter(tags__has_key=name)
+        versions = with_tag(versions, tag)
     return found.filter(Exists(versions)) if stage or framework or tag else found
 
 

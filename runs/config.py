@@ -17,6 +17,7 @@ from runs.config_fields import (
     SHM_UNITS,
     VARIABLE_NAME_SCHEMA,
     ExperimentName,
+    RunName,
     ScriptParams,
     VariableName,
     VariableValue,
@@ -40,6 +41,7 @@ from workspace.platform.validation import (
     validate,
 )
 from workspace.secrets.services import NAME_HINT, SECRET_NAME
+from workspace.tags import DESCRIPTION, TAGS, Description, Tags
 
 MAX_DURATION_SECONDS = 90 * 24 * 3600
 CONTAINER_FIELDS = ("conda_packages", "conda_dependencies_file", "custom_docker_image", "shm_size")
@@ -93,6 +95,11 @@ class RunConfig(StrictModel):
         description="Name of the experiment, which groups runs that you compare. A new name"
         " creates an experiment. Blanks at its ends are taken off."
     )
+    name: RunName = Field(
+        default="", description="Name of the run, for people. It can be changed later."
+    )
+    description: Description = Field(default="", description=DESCRIPTION)
+    tags: Tags = Field(default={}, description=TAGS)
     entry_script: SourcePath = Field(
         description="Python file to start: a path inside the source directory, relative to its root"
     )

@@ -10,6 +10,9 @@ from workspace.platform.validation import Regex
 
 MAX_VALUE_CHARACTERS = 100_000
 EXPERIMENT_NAME = re.compile(r"(?=.*\S)[^\x00-\x1f\x7f]{1,100}")
+RUN_NAME_LENGTH = 250
+RUN_NAME = re.compile(rf"[^\x00-\x1f\x7f]{{0,{RUN_NAME_LENGTH}}}")
+RUN_NAME_HINT = f"at most {RUN_NAME_LENGTH} characters"
 EXPERIMENT_NAME_HINT = "1 to 100 characters, not all of them blanks"
 IMAGE = re.compile(r"[A-Za-z0-9][-A-Za-z0-9._/:@]{0,299}")
 SHM_SIZE = re.compile(r"([1-9][0-9]{0,9})([kKmMgG]?)[bB]?")
@@ -111,6 +114,7 @@ def refuse_datasets(value: object) -> object:
 ExperimentName = Annotated[
     str, Regex(EXPERIMENT_NAME, EXPERIMENT_NAME_HINT), AfterValidator(str.strip)
 ]
+RunName = Annotated[str, Regex(RUN_NAME, RUN_NAME_HINT, optional=True), AfterValidator(str.strip)]
 ScriptParams = dict[
     Annotated[str, AfterValidator(_without_nul)],
     Annotated[

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
+from runs.config_fields import RUN_NAME_LENGTH
 from runs.states import TERMINAL, EndReason, ProcessState, RequeueReason, RunStatus
 from workspace.models import ComputeTarget, Environment, Experiment, Team
 
@@ -13,7 +14,8 @@ from workspace.models import ComputeTarget, Environment, Experiment, Team
 class Snapshot(models.Model):
     """An immutable source directory: a manifest of paths and SHA-256 digests over a team's blobs.
 
-    The manifest itself is kept in the blob store under `digest`. `ignored_files` are files that a
+    The manifest itself is kept in the blob store under `digest`. `uploaded_at` is when it was
+    uploaded last; without runs it is deleted a day later. `ignored_files` are files that a
     program may import or a configuration may name and that the latest upload left out, each with
     its rule.
     """
@@ -23,6 +25,7 @@ class Snapshot(models.Model):
     file_count = models.IntegerField()
     total_bytes = models.BigIntegerField()
     ignored_files = models.JSONField(default=list)
+    uploaded_at = models.DateTimeField(default=timezone.now)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
     )
@@ -45,6 +48,7 @@ class Run(models.Model):
     back to the queue; `queue_rank` places it there among its equals in priority (its key when not
     set); `restarts` counts attempts that failed and were not the last. `placement` is what the
     queue gave the coming attempt: the node and GPUs of each process, in the order they are planned.
+    From `deleted_at` on nobody sees the run, and a worker takes its files and rows away.
     """
 
     team = models.ForeignKey(Team, models.CASCADE, related_name="runs")
@@ -59,6 +63,9 @@ class Run(models.Model):
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="runs"
     )
     config = models.JSONField()
+    name = models.CharField(max_length=RUN_NAME_LENGTH, blank=True)
+    description = models.TextField(blank=True)
+    tags = models.JSONField(default=dict)
     warnings = models.JSONField(default=list)
     priority = models.IntegerField(default=0)
     idempotency_key = models.CharField(max_length=100, blank=True)
@@ -76,7 +83,7 @@ class Run(models.Model):
     target_unreachable_since = models.DateTimeField(null=True, blank=True)
     hung_since = models.DateTimeField(null=True, blank=True)
     resumed_from = models.ForeignKey(
-        "self", models.PROTECT, null=True, blank=True, related_name="resumed_by"
+        "self", models.SET_NULL, null=True, blank=True, related_name="resumed_by"
     )
     encrypted_image_login = models.TextField(blank=True)
     last_seq = models.PositiveIntegerField(default=0)
@@ -87,6 +94,8 @@ class Run(models.Model):
     running_at = models.DateTimeField(null=True, blank=True)
     finalizing_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
+    archived_at = models.DateTimeField(null=True, blank=True)
+    deleted_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints: ClassVar = [
@@ -102,6 +111,11 @@ class Run(models.Model):
             models.Index(fields=["status"], name="runs_by_status"),
             models.Index(fields=["environment", "ended_at"], name="runs_of_an_environment"),
             models.Index(fields=["team", "environment"], name="runs_of_a_team_by_env"),
+            models.Index(
+                fields=["deleted_at"],
+                condition=models.Q(deleted_at__isnull=False),
+                name="runs_to_take_away",
+            ),
         ]
 
     def __str__(self) -> str:

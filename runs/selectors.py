@@ -7,13 +7,15 @@ from runs.states import RunStatus
 from workspace.models import Team
 from workspace.platform.errors import FieldError, Invalid, NotFound
 from workspace.platform.requests import is_whole_number
+from workspace.tags import with_tag
 
 PAGE = 50
+ARCHIVED = ("", "false", "true", "any")
 
 
 def runs_of(team: Team) -> QuerySet[Run]:
     return (
-        Run.objects.filter(team=team)
+        Run.objects.filter(team=team, deleted_at=None)
         .select_related("team", "experiment", "target", "created_by", "snapshot")
         .order_by("-number")
     )
@@ -27,9 +29,24 @@ def run_of(team: Team, number: int) -> Run:
 
 
 def filtered(
-    runs: QuerySet[Run], *, experiment: str = "", status: str = "", q: str = ""
+    runs: QuerySet[Run],
+    *,
+    experiment: str = "",
+    status: str = "",
+    q: str = "",
+    tag: str = "",
+    archived: str = "",
 ) -> QuerySet[Run]:
-    """Narrow runs by experiment, status, and a text in their script, experiment or author."""
+    """Narrow runs by experiment, status, tag, and a text in their name, script or author.
+
+    `tag` is a name, or name:value. `archived` is true for archived runs alone, any for those too.
+    """
+    if archived not in ARCHIVED:
+        raise Invalid.of(FieldError("archived", f"Use one of {', '.join(filter(None, ARCHIVED))}."))
+    if archived != "any":
+        runs = runs.filter(archived_at__isnull=archived != "true")
+    if tag:
+        runs = with_tag(runs, tag)
     if experiment:
         runs = runs.filter(experiment__name=experiment)
     if status:
@@ -40,7 +57,8 @@ def filtered(
         runs = runs.filter(status=status)
     if q:
         matches = (
-            Q(experiment__name__icontains=q)
+            Q(name__icontains=q)
+            | Q(experiment__name__icontains=q)
             | Q(config__entry_script__icontains=q)
             | Q(created_by__username__icontains=q)
         )

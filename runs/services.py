@@ -2,14 +2,18 @@
 
 import json
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.db.models import Max
 from django.utils import timezone
+from pydantic import Field
 
 from runs.config import RunConfig
+from runs.config_fields import RUN_NAME_LENGTH, RunName
+from runs.deletion import enqueue_deletion
 from runs.distribution import Mode
 from runs.events import RunCancelRequested, RunSubmitted, record
 from runs.files.resume import resumable_run
@@ -23,6 +27,14 @@ from workspace.environments.services import encrypted_login
 from workspace.models import Experiment, Team
 from workspace.platform import wakeup
 from workspace.platform.errors import Conflict, FieldError, Invalid
+from workspace.platform.validation import StrictModel
+from workspace.tags import (
+    DESCRIPTION,
+    TAG_CHANGES,
+    Description,
+    TagChanges,
+    changed_tags,
+)
 
 
 @dataclass(frozen=True)
@@ -84,17 +96,20 @@ def submit_run(
     parsed, target = found.accepted
     try:
         with transaction.atomic():
-            Team.objects.select_for_update().get(pk=team.pk)
+            locked = Team.objects.select_for_update().get(pk=team.pk)
             newest = Run.objects.filter(team=team).aggregate(Max("number"))["number__max"]
             experiment, _ = Experiment.objects.get_or_create(team=team, name=parsed.experiment)
             run = Run.objects.create(
                 team=team,
-                number=(newest or 0) + 1,
+                number=max(newest or 0, locked.last_deleted_run) + 1,
                 experiment=experiment,
                 snapshot=snapshot,
                 target=target,
                 created_by=by,
                 config=parsed.to_row(),
+                name=parsed.name,
+                description=parsed.description,
+                tags=parsed.tags,
                 warnings=[_as_json(finding) for finding in found.findings],
                 priority=target.default_priority if parsed.priority is None else parsed.priority,
                 idempotency_key=idempotency_key,
@@ -132,6 +147,55 @@ def request_cancel(run: Run, *, by: User) -> None:
             audit(team=run.team, actor=by, action="run.cancel", subject=f"run {run.number}")
             transaction.on_commit(wakeup.send)
     run.refresh_from_db()
+
+
+class RunChange(StrictModel):
+    """Changes of a run. What is not given stays as it is."""
+
+    name: RunName | None = Field(default=None, description=f"At most {RUN_NAME_LENGTH} characters.")
+    description: Description | None = Field(default=None, description=DESCRIPTION)
+    tags: TagChanges | None = Field(default=None, description=TAG_CHANGES)
+    archived: bool | None = Field(
+        default=None, description="Whether lists leave the run out unless asked for it."
+    )
+
+
+@transaction.atomic
+def change_run(*, run: Run, by: User, change: RunChange) -> None:
+    """Change what people say of a run; several who change different tags at once all succeed."""
+    locked = Run.objects.select_for_update(of=("self",)).get(pk=run.pk)
+    changes: dict[str, Any] = {}
+    if change.name is not None:
+        changes["name"] = change.name
+    if change.description is not None:
+        changes["description"] = change.description
+    if change.tags is not None:
+        changes["tags"] = changed_tags(locked.tags, change.tags)
+    if change.archived is not None and change.archived != bool(locked.archived_at):
+        changes["archived_at"] = timezone.now() if change.archived else None
+    if not changes:
+        return
+    Run.objects.filter(pk=run.pk).update(**changes)
+    told = change.model_dump(exclude_unset=True)
+    audit(team=run.team, actor=by, action="run.change", subject=f"run {run.number}", **told)
+
+
+@transaction.atomic
+def delete_run(run: Run, *, by: User) -> None:
+    """Take a run that is over out of sight; a worker then deletes its files, logs and metrics.
+
+    Its models stay. Raises Conflict while it is not over, or another run resumes from it.
+    """
+    locked = Run.objects.select_for_update(of=("self",)).get(pk=run.pk)
+    if not locked.is_over:
+        raise Conflict(f"Run {run.number} is {locked.status}: cancel it first.")
+    resumes = locked.resumed_by.filter(status__in=UNFINISHED).order_by("number").first()
+    if resumes is not None:
+        raise Conflict(f"Run {resumes.number} resumes from run {run.number}: wait for its end.")
+    if locked.deleted_at is None:
+        Run.objects.filter(pk=run.pk).update(deleted_at=timezone.now(), idempotency_key="")
+        audit(team=run.team, actor=by, action="run.delete", subject=f"run {run.number}")
+        transaction.on_commit(partial(enqueue_deletion, run.pk))
 
 
 def _shown(config: RunConfig, processes: list[PlannedProcess]) -> list[dict[str, Any]]:

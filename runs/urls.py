@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from runs.pages import runs, targets
+from runs.pages import run_changes, runs, targets
 
 app_name = "runs"
 
@@ -22,6 +22,9 @@ urlpatterns = [
     path(f"{RUN}head/", runs.run_head, name="head"),
     path(f"{RUN}idle/", runs.run_idle, name="idle"),
     path(f"{RUN}cancel/", runs.cancel, name="cancel"),
+    path(f"{RUN}change/", run_changes.change, name="change"),
+    path(f"{RUN}archive/", run_changes.archive, name="archive"),
+    path(f"{RUN}delete/", run_changes.delete, name="delete"),
     path(TARGET, targets.target, name="target"),
     path(f"{TARGET}live/", targets.target_live, name="target_live"),
     path(f"{TARGET}queue/<int:pk>/move/", targets.queue_move, name="queue_move"),

@@ -46,10 +46,16 @@ class Role(models.TextChoices):
 
 
 class Team(models.Model):
+    """People who share runs, models and services.
+
+    `last_deleted_run` is the highest number of a deleted run: numbers are never used again.
+    """
+
     slug = models.CharField(max_length=32, unique=True, validators=[slug_validator])
     name = models.CharField(max_length=100)
     snapshot_max_bytes = models.BigIntegerField(default=300 * MEGABYTE)
     snapshot_max_files = models.IntegerField(default=2000)
+    last_deleted_run = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField(default=timezone.now)
 
     def __str__(self) -> str:

@@ -10,6 +10,7 @@ from models.selectors import ModelCandidate
 from runs.models import Run
 from workspace.compute.environment_spec import CURATED
 from workspace.platform.forms import UnsuffixedForm
+from workspace.tags import tags_in, tags_text
 
 
 class RegisterForm(UnsuffixedForm):
@@ -79,7 +80,7 @@ class RegisterForm(UnsuffixedForm):
             "name": cleaned["name"],
             "framework_version": cleaned["framework_version"],
             "resource_configuration": resources,
-            "tags": _tags(cleaned["tags"]),
+            "tags": tags_in(cleaned["tags"]),
             "description": cleaned["description"],
         }
 
@@ -100,12 +101,12 @@ class ChangeForm(UnsuffixedForm):
 
     @staticmethod
     def initial_of(version: ModelVersion) -> dict[str, Any]:
-        tags = "\n".join(f"{name}: {value}" for name, value in version.tags.items())
+        tags = tags_text(version.tags)
         return {"stage": version.stage, "description": version.description, "tags": tags}
 
     def data_for_change(self, version: ModelVersion) -> dict[str, Any]:
         """Return what `VersionChange` reads; a tag that is no longer in the form is removed."""
-        tags = _tags(self.cleaned_data["tags"])
+        tags = tags_in(self.cleaned_data["tags"])
         return {**self.cleaned_data, "tags": {**dict.fromkeys(version.tags), **tags}}
 
 
@@ -114,12 +115,6 @@ class AliasForm(UnsuffixedForm):
         label="New alias",
         widget=forms.TextInput(attrs={"autocomplete": "off", "placeholder": "champion"}),
     )
-
-
-def _tags(text: str) -> dict[str, str]:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    pairs = [line.partition(":") for line in lines]
-    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def field_of(name: str) -> str:

@@ -19,6 +19,7 @@ from runs.supervision.idle_processes import IdleProcess, idle_processes
 from workspace.accounts.selectors import may, team_for
 from workspace.models import Role
 from workspace.platform.errors import FieldError, Invalid
+from workspace.platform.json_body import JsonBody
 from workspace.platform.openapi import described_by, json_part
 from workspace.platform.requests import ApiRequest
 from workspace.targets.selectors import target_for
@@ -67,10 +68,17 @@ class RunOut(Schema):
     wait_reason: str
     end_reason: str
     end_detail: dict[str, Any]
+    name: str
+    tags: dict[str, str]
+    archived: bool
     restarts: int
     requeue_reason: str
     target_unreachable_since: datetime | None
     hung_since: datetime | None
+
+    @staticmethod
+    def resolve_archived(run: Run) -> bool:
+        return run.archived_at is not None
 
     @staticmethod
     def resolve_url(run: Run) -> str:
@@ -91,6 +99,7 @@ class RunOut(Schema):
 
 class RunDetail(RunOut):
     config: Annotated[dict[str, Any], described_by(RunConfig)]
+    description: str
     warnings: list[dict[str, Any]]
     snapshot: str
     phases: list[dict[str, Any]]
@@ -173,10 +182,23 @@ def list_runs(
     experiment: str = "",
     status: str = "",
     q: str = "",
+    tag: str = "",
+    archived: str = "",
     cursor: str = "",
 ) -> dict[str, Any]:
+    """List the runs that match all of the filters, the newest first.
+
+    `tag` is a name, or name:value; `archived` true for archived runs alone, any for those too.
+    """
     team = team_for(request.auth, slug)
-    runs = selectors.filtered(selectors.runs_of(team), experiment=experiment, status=status, q=q)
+    runs = selectors.filtered(
+        selectors.runs_of(team),
+        experiment=experiment,
+        status=status,
+        q=q,
+        tag=tag,
+        archived=archived,
+    )
     page, next_cursor = selectors.page_after(runs, cursor)
     return {"runs": page, "next_cursor": next_cursor}
 
@@ -184,6 +206,27 @@ def list_runs(
 @router.get("teams/{slug}/runs/{int:number}", response=RunDetail)
 def show_run(request: ApiRequest, slug: str, number: int) -> Run:
     return selectors.run_of(team_for(request.auth, slug), number)
+
+
+@router.patch("teams/{slug}/runs/{int:number}", response=RunDetail)
+def change_run(
+    request: ApiRequest,
+    slug: str,
+    number: int,
+    payload: Annotated[services.RunChange, JsonBody()],
+) -> Run:
+    """Change a run's name, description or tags, or archive it."""
+    team = team_for(request.auth, slug, Role.MEMBER)
+    services.change_run(run=selectors.run_of(team, number), by=request.auth, change=payload)
+    return selectors.run_of(team, number)
+
+
+@router.delete("teams/{slug}/runs/{int:number}", response={204: None})
+def delete_run(request: ApiRequest, slug: str, number: int) -> Status[None]:
+    """Delete a run that is over, with its files, logs and metrics; its models stay."""
+    team = team_for(request.auth, slug, Role.MEMBER)
+    services.delete_run(selectors.run_of(team, number), by=request.auth)
+    return Status(204, None)
 
 
 @router.post("teams/{slug}/runs/{int:number}/cancel", response={202: RunDetail})

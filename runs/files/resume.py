@@ -19,7 +19,7 @@ def resumable_run(team: Team, number: int | None) -> Run | None:
     """Return the run that one of the team may resume from. Raises Invalid for any other."""
     if number is None:
         return None
-    run = Run.objects.filter(team=team, number=number).first()
+    run = Run.objects.filter(team=team, number=number, deleted_at=None).first()
     if run is None:
         raise Invalid.of(FieldError(FIELD, f"{team.name} has no run {number}."))
     if not run.is_over:

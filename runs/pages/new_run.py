@@ -16,7 +16,7 @@ from runs.models import Run, Snapshot
 from runs.pages.new_run_form import NewRunForm, initial_of
 from runs.scheduling.capacity import capacity_of
 from runs.scheduling.resources import Resources, resources_text
-from runs.selectors import run_of
+from runs.selectors import run_of, runs_of
 from runs.services import SubmitPreview, preview, submit_run
 from runs.source.config_file import CONFIG_FILE, config_in
 from runs.source.ignore import ALWAYS
@@ -202,7 +202,7 @@ def _initial(
     if found is not None:
         return initial_of(found)
     paths = [entry.path for entry in manifest_of(snapshot).entries]
-    last = Run.objects.filter(team=team, created_by=request.user).order_by("-number").first()
+    last = runs_of(team).filter(created_by=request.user).order_by("-number").first()
     name = request.GET.get("name", "").strip()[:100]
     return {
         "experiment": name or (last.experiment.name if last else ""),

@@ -37,6 +37,10 @@ RESTARTS = [
     (RestartOn.SYSTEM_FAILURE.value, "System failures: exit codes from 128 on, or a lost node"),
     (RestartOn.ANY_FAILURE.value, "Any failure, including errors of the script"),
 ]
+TEXTS = (
+    *("experiment", "entry_script", "name", "description"),
+    *("compute_target", "framework_version"),
+)
 NUMBERS = ("cpus_per_process", "memory_gb")
 FORM_FIELD_OF = {
     "distributed_training": "mode",
@@ -57,6 +61,7 @@ ROWS = {
     "script_params": "params",
     "environment_variables": "variables",
     "secrets": "secrets",
+    "tags": "tags",
 }
 CONTAINER_ONLY_FIELDS = ("conda_dependencies_file", "custom_docker_image", "shm_size")
 
@@ -97,6 +102,8 @@ class NewRunForm(UnsuffixedForm):
     entry_script = _text(
         "Entry script", "The Python file to start.", list="scripts", autocomplete="off"
     )
+    name = _text("Name", "For people. It can be changed later.", autocomplete="off")
+    description = _text("Description", autocomplete="off")
     compute_target = forms.ChoiceField(label="Compute target", required=False)
     framework_version = forms.ChoiceField(
         label="TensorFlow", required=False, choices=[(name, name) for name in CURATED]
@@ -197,14 +204,14 @@ class NewRunForm(UnsuffixedForm):
     def secrets(self) -> list[Row]:
         return self._rows["secrets"]
 
+    @property
+    def tags(self) -> list[Row]:
+        return self._rows["tags"]
+
     def config(self) -> dict[str, Any]:
         """Return the configuration; values that are no numbers stay as they were typed."""
         given = {name: str(self.data.get(name, "")).strip() for name in self.fields}
-        config: dict[str, Any] = {
-            name: given[name]
-            for name in ("experiment", "entry_script", "compute_target", "framework_version")
-            if given[name]
-        }
+        config: dict[str, Any] = {name: given[name] for name in TEXTS if given[name]}
         if given["pip_requirements_file"]:
             config["pip_requirements_file"] = given["pip_requirements_file"]
         config["pip_packages"] = given["pip_packages"].splitlines()
@@ -241,6 +248,7 @@ class NewRunForm(UnsuffixedForm):
         config["secrets"] = {
             row.name: {"secret": row.value, "file": row.file} for row in self.secrets if row.name
         }
+        config["tags"] = {row.name: row.value for row in self.tags if row.name}
         return config
 
     def row_errors(self) -> list[FieldError]:
@@ -352,6 +360,8 @@ def initial_of(config: RunConfig) -> dict[str, Any]:
     return {
         "experiment": config.experiment,
         "entry_script": config.entry_script,
+        "name": config.name,
+        "description": config.description,
         "compute_target": config.compute_target,
         "framework_version": config.framework_version,
         "mode": config.mode.value,
@@ -373,6 +383,7 @@ def initial_of(config: RunConfig) -> dict[str, Any]:
         "restart_on": config.restart_on.value,
         "resume_from": config.resume_from or "",
         "priority": "" if config.priority is None else config.priority,
+        "tags": [Row(name, value) for name, value in config.tags.items()],
         "params": [_row_of(name, value) for name, value in config.script_params.items()],
         "variables": [Row(name, value) for name, value in config.environment_variables.items()],
         "secrets": [

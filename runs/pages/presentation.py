@@ -34,7 +34,10 @@ CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 STOPPED_BY_US = {STOPPED, KILLED}
 
-SHOWN_APART = {"script_params", "environment_variables", "secrets", "distributed_training"}
+SHOWN_APART = {
+    *("script_params", "environment_variables", "secrets", "distributed_training"),
+    *("name", "description", "tags"),
+}
 MODES = {
     Mode.SINGLE: "Single process",
     Mode.MULTI_WORKER: "Multi-worker",

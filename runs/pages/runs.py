@@ -20,6 +20,7 @@ from runs.metrics.series_limits import left_out_of
 from runs.models import Run
 from runs.pages import presentation
 from runs.pages.empty_metrics import empty_metrics
+from runs.pages.run_change_form import RunChangeForm
 from runs.source.snapshots import manifest_of, shown_file
 from runs.states import UNFINISHED, RunStatus
 from runs.supervision.hang_detection import last_lines
@@ -30,7 +31,7 @@ from workspace.platform.errors import Conflict, Invalid
 from workspace.platform.requests import SignedInRequest, is_whole_number
 
 IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg")
-FILTERS = ("experiment", "status", "q")
+FILTERS = ("experiment", "status", "q", "tag", "archived")
 TABS = {
     "logs": "terminal",
     "metrics": "chart",
@@ -46,7 +47,7 @@ TABS = {
 def run_list(request: SignedInRequest, slug: str) -> HttpResponse:
     team = team_for(request.user, slug)
     chosen = {name: request.GET.get(name, "") for name in FILTERS}
-    chosen["q"] = chosen["q"].strip()
+    chosen["q"], chosen["tag"] = chosen["q"].strip(), chosen["tag"].strip()
     runs = selectors.runs_of(team)
     error = ""
     try:
@@ -68,7 +69,7 @@ def run_list(request: SignedInRequest, slug: str) -> HttpResponse:
         ],
         "chosen": chosen,
         "error": error,
-        "is_filtered": bool(kept),
+        "is_filtered": bool(kept) or (not page and runs.exists()),
         "has_active": any(run.status in UNFINISHED for run in page),
         "address": request.get_full_path(),
         "older": f"?{urlencode(kept | {'cursor': cursor})}" if cursor else "",
@@ -146,6 +147,11 @@ def run_outputs(request: SignedInRequest, slug: str, number: int) -> HttpRespons
 @require_GET
 def run_configuration(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     run = _run(request, slug, number)
+    return configuration_page(request, run, RunChangeForm.of(run))
+
+
+def configuration_page(request: SignedInRequest, run: Run, form: RunChangeForm) -> HttpResponse:
+    """Show a run's configuration, and what people say of it."""
     config = RunConfig.from_row(run.config)
     if not may(request.user, run.team, Role.MEMBER):
         config = config.for_viewers()
@@ -154,6 +160,7 @@ def run_configuration(request: SignedInRequest, slug: str, number: int) -> HttpR
         run,
         "configuration",
         {
+            "change_form": form,
             "config": config,
             "config_json": json.dumps(config.to_json(), indent=2, ensure_ascii=False),
             "rows": presentation.configuration_rows(config),

@@ -1,10 +1,12 @@
-"""Clear away what uploads left that were never finished."""
+"""Clear away what uploads left that no run has: files, and snapshots."""
 
 import logging
 import time
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from itertools import chain
+
+from django.utils import timezone
 
 from runs.models import Snapshot
 from runs.source.blobs import store_for, uploads_folder
@@ -20,6 +22,7 @@ def remove_unused_uploads(*, also_in_use: Callable[[Team], Iterable[str]]) -> in
 
     `also_in_use` gives the digests of the manifests that a team keeps beside its snapshots.
     """
+    Snapshot.objects.filter(runs=None, uploaded_at__lt=timezone.now() - KEPT_FOR).delete()
     before = time.time() - KEPT_FOR.total_seconds()
     removed = sum(_sweep_team(team, also_in_use(team), before) for team in Team.objects.all())
     for path in uploads_folder().iterdir():

@@ -11,6 +11,7 @@ from typing import NamedTuple, Self
 
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.utils import timezone
 
 from runs.models import Snapshot
 from runs.source.blobs import CHUNK, BlobStore, is_digest, store_for
@@ -158,9 +159,10 @@ def create_snapshot(
     store.put_lasting(manifest.content)
     left_out = [[file.path, file.rule] for file in ignored_sources(ignored or ())]
     if existing is not None:
-        if ignored is not None and existing.ignored_files != left_out:
+        existing.uploaded_at = timezone.now()
+        if ignored is not None:
             existing.ignored_files = left_out
-            existing.save(update_fields=["ignored_files"])
+        existing.save(update_fields=["uploaded_at", "ignored_files"])
         return existing
     with transaction.atomic():
         snapshot, created = Snapshot.objects.get_or_create(

@@ -12,7 +12,8 @@ def add_domain_errors(form: forms.BaseForm, refusal: DomainError) -> None:
     if not refusal.errors:
         form.add_error(None, refusal.message)
     for error in refusal.errors:
-        form.add_error(error.field if error.field in form.fields else None, error.message)
+        field = error.field.partition(".")[0]  # of tags.owner, for one
+        form.add_error(field if field in form.fields else None, error.message)
 
 
 class UnsuffixedForm(forms.Form):

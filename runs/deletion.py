@@ -1,0 +1,68 @@
+"""Take away what is left of deleted runs: files, logs, metrics, and then their rows."""
+
+import shutil
+
+from django.db import transaction
+from django.db.models.functions import Greatest
+
+from runs.files.folders import attempt_label, run_folder
+from runs.logs.log_file import folder_of
+from runs.models import (
+    LeftOutMetric,
+    MetricCursor,
+    MetricPoint,
+    MetricSeries,
+    Process,
+    ProcessGroup,
+    Run,
+    RunEvent,
+    RunFile,
+    UsageSample,
+)
+from workspace.models import Team
+from workspace.platform.background_jobs import enqueue_once
+from workspace.platform.broker import JobQueue
+from workspace.retention import delete_rows
+
+JOB = "runs.deletion.finish_deletion"
+JOB_SECONDS = 3600
+
+
+def enqueue_deletion(run_id: int) -> None:
+    """Have a worker take away a run; the daily maintenance does what no worker did."""
+    enqueue_once(
+        JobQueue.MAINTENANCE,
+        JOB,
+        run_id,
+        job_id=f"delete-run-{run_id}",
+        timeout_seconds=JOB_SECONDS,
+    )
+
+
+def finish_deletions() -> None:
+    """Take away all runs that were deleted and are still there."""
+    deleted = Run.objects.filter(deleted_at__isnull=False)
+    for run_id in list(deleted.values_list("pk", flat=True)):
+        finish_deletion(run_id)
+
+
+def finish_deletion(run_id: int) -> None:
+    """Take away a deleted run. Cut short at any line, the next time does the rest."""
+    run = Run.objects.filter(pk=run_id, deleted_at__isnull=False).first()
+    if run is None or run.attempts.filter(removed_at=None).exists():
+        return  # processes may be left on a target that does not answer
+    for label in [attempt_label(run_id, group.attempt) for group in run.attempts.all()]:
+        shutil.rmtree(folder_of(label), ignore_errors=True)
+    shutil.rmtree(run_folder(run_id), ignore_errors=True)
+    delete_rows(MetricPoint.objects.filter(series__run=run))
+    for rows in (MetricSeries, MetricCursor, LeftOutMetric, RunEvent, RunFile):
+        delete_rows(rows.objects.filter(run=run))
+    delete_rows(UsageSample.objects.filter(process__group__run=run))
+    delete_rows(Process.objects.filter(group__run=run))
+    delete_rows(ProcessGroup.objects.filter(run=run))
+    with transaction.atomic():
+        Team.objects.select_for_update().get(pk=run.team_id)
+        Team.objects.filter(pk=run.team_id).update(
+            last_deleted_run=Greatest("last_deleted_run", run.number)
+        )
+        run.delete()
