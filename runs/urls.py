@@ -12,6 +12,7 @@ TARGET = "t/<slug:slug>/targets/<slug:name>/"
 
 urlpatterns = [
     path(RUNS, runs.run_list, name="list"),
+    path(f"{RUNS}many/", run_changes.change_many, name="change_many"),
     path(RUN, runs.run_logs, name="logs"),
     path(f"{RUN}metrics/", runs.run_metrics, name="metrics"),
     path(f"{RUN}usage/", runs.run_usage, name="usage"),

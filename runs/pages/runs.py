@@ -57,6 +57,7 @@ def run_list(request: SignedInRequest, slug: str) -> HttpResponse:
         page, cursor, error = [], "", invalid.message
     kept = {name: value for name, value in chosen.items() if value}
     now = timezone.now()
+    here = kept | {name: request.GET[name] for name in ("cursor",) if name in request.GET}
     context = {
         "team": team,
         "rows": [
@@ -71,7 +72,7 @@ def run_list(request: SignedInRequest, slug: str) -> HttpResponse:
         "error": error,
         "is_filtered": bool(kept) or (not page and runs.exists()),
         "has_active": any(run.status in UNFINISHED for run in page),
-        "address": request.get_full_path(),
+        "query": urlencode(here),
         "older": f"?{urlencode(kept | {'cursor': cursor})}" if cursor else "",
         "newest": f"?{urlencode(kept)}" if request.GET.get("cursor") else "",
     }

@@ -85,3 +85,45 @@ def test_a_viewer_sees_it_and_changes_nothing(client: Client, run: Run, vera: Us
     assert "data: mnist" in shown
     assert "Change name" not in shown
     assert client.post(address(run, "change"), {"name": "mine"}).status_code == 403
+
+
+def test_many_runs_are_changed_at_once_and_what_one_refuses_harms_no_other(
+    page: Client, team: Team, bob: User
+) -> None:
+    over = [make_run(team, bob, status=RunStatus.FAILED) for _ in range(2)]
+    live = make_run(team, bob, status=RunStatus.RUNNING)
+    numbers = [run.number for run in (*over, live)]
+
+    def act(action: str, **more: str) -> str:
+        given = {"run": numbers, "action": action, "query": "q=train", **more}
+        answer = page.post("/t/default/runs/many/", given, follow=True)
+        assert answer.redirect_chain == [("/t/default/runs/?q=train", 302)]
+        return str(answer.content.decode())
+
+    assert "Tagged #3, #2, #1." in act("tag", tag="sweep: first")
+    assert {tuple(run.tags.items()) for run in Run.objects.all()} == {(("sweep", "first"),)}
+    shown = act("cancel")
+    assert "Canceling #3." in shown
+    assert "Run 1 has already ended" in shown
+    shown = act("delete")
+    assert "Deleted #2, #1." in shown
+    assert "Run 3 is Running: cancel it first." in shown
+    assert "Archived #3." in act("archive")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "Choose what to do"),
+        ({"action": "dance"}, "Choose what to do"),
+        ({"action": "tag", "tag": ": x"}, "Use names of 1 to 256 characters."),
+        ({"action": "tag", "tag": " "}, "Enter a tag, as name: value."),
+    ],
+)
+def test_what_is_no_action_for_many_is_said_and_changes_nothing(
+    page: Client, run: Run, given: dict[str, str], said: str
+) -> None:
+    answer = page.post("/t/default/runs/many/", {"run": [run.number, "x"], **given}, follow=True)
+    assert said in answer.content.decode()
+    run.refresh_from_db()
+    assert (run.tags, run.archived_at) == ({}, None)
