@@ -27,33 +27,60 @@ SAMPLES_ENOUGH = 500
 MOST_NAMED = 3
 
 
-def check_for_hang(run: Run, group: ProcessGroup, now: datetime) -> EndVerdict | None:
-    """Record that a running run makes no progress, or makes progress again.
+class HangDetector:
+    """Judges running runs. What it remembers only saves asking the database for it again."""
 
-    Returns a verdict where the target fails hung runs.
-    """
-    allowed = timedelta(seconds=run.target.hang_timeout_seconds)
-    last_progress = _last_progress(run, group)
-    if age_of(last_progress) <= allowed or not _has_full_monitoring(group, now, allowed):
-        if run.hung_since is not None and last_progress > run.hung_since:
-            _set(run, None, RunProgressResumed(since=run.hung_since.isoformat()))
-        return None
-    if run.hung_since is None:
-        hung = RunHung(since=last_progress.isoformat(), lines=dict(last_lines(run)))
-        _set(run, last_progress, hung)
-    if not run.target.fail_hung_runs:
-        return None
-    message = (
-        "No process printed anything new, stored a file or used its CPU for more than"
-        f" {run.target.hang_timeout_seconds} s, since {last_progress:%Y-%m-%d %H:%M:%S} UTC."
-    )
-    waiting = waits_in_vain(run)
-    if not waiting:
-        return EndVerdict(EndReason.NO_PROGRESS, message)
-    told = " ".join(process.waits_for for process in waiting[:MOST_NAMED])
-    return EndVerdict(
-        EndReason.NO_PROGRESS, f"{message} {told} {WAIT_REMEDY}", process=waiting[0].name
-    )
+    def __init__(self) -> None:
+        self._progress: dict[str, datetime] = {}
+
+    def check(self, run: Run, group: ProcessGroup, now: datetime) -> EndVerdict | None:
+        """Record that a running run makes no progress, or makes progress again.
+
+        Returns a verdict where the target fails hung runs.
+        """
+        allowed = timedelta(seconds=run.target.hang_timeout_seconds)
+        last_progress = self._last_progress(run, group, allowed)
+        if age_of(last_progress) <= allowed or not _has_full_monitoring(group, now, allowed):
+            if run.hung_since is not None and last_progress > run.hung_since:
+                _set(run, None, RunProgressResumed(since=run.hung_since.isoformat()))
+            return None
+        if run.hung_since is None:
+            hung = RunHung(since=last_progress.isoformat(), lines=dict(last_lines(run)))
+            _set(run, last_progress, hung)
+        if not run.target.fail_hung_runs:
+            return None
+        message = (
+            "No process printed anything new, stored a file or used its CPU for more than"
+            f" {run.target.hang_timeout_seconds} s, since {last_progress:%Y-%m-%d %H:%M:%S} UTC."
+        )
+        waiting = waits_in_vain(run)
+        if not waiting:
+            return EndVerdict(EndReason.NO_PROGRESS, message)
+        told = " ".join(process.waits_for for process in waiting[:MOST_NAMED])
+        return EndVerdict(
+            EndReason.NO_PROGRESS, f"{message} {told} {WAIT_REMEDY}", process=waiting[0].name
+        )
+
+    def forget(self, group: ProcessGroup) -> None:
+        self._progress.pop(group.label, None)
+
+    def _last_progress(self, run: Run, group: ProcessGroup, allowed: timedelta) -> datetime:
+        """Return when a group last wrote something new or computed, or when it started.
+
+        The database is asked only where nothing else shows progress within the time allowed.
+        """
+        signs = [
+            group.created_at,
+            group.barrier_opened_at,
+            run.running_at,
+            self._progress.get(group.label),
+            *(log.last_news for log in log_activity(group.label, keep=True).values()),
+        ]
+        latest = max(sign for sign in signs if sign is not None)
+        if run.hung_since is not None or age_of(latest) > allowed:
+            latest = max([latest, *last_files(group).values(), *last_busy(group).values()])
+            self._progress[group.label] = latest
+        return latest
 
 
 def last_lines(run: Run) -> Iterator[tuple[str, str]]:
@@ -64,19 +91,6 @@ def last_lines(run: Run) -> Iterator[tuple[str, str]]:
     for name in [*(process.name for process in group.processes.all()), *ranks_of(run)]:
         lines = log_of(group.label, name).tail(1)
         yield name, lines[0] if lines else ""
-
-
-def _last_progress(run: Run, group: ProcessGroup) -> datetime:
-    """Return when a group last wrote something new or computed, or when it started."""
-    signs = [
-        group.created_at,
-        group.barrier_opened_at,
-        run.running_at,
-        *(log.last_news for log in log_activity(group.label, keep=True).values()),
-        *last_files(group).values(),
-        *last_busy(group).values(),
-    ]
-    return max(sign for sign in signs if sign is not None)
 
 
 def _has_full_monitoring(group: ProcessGroup, now: datetime, allowed: timedelta) -> bool:

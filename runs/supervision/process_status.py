@@ -6,56 +6,53 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from runs.models import Process, ProcessGroup
-from runs.states import ProcessState, RunStatus
+from runs.states import ProcessState
 from runs.supervision.decisions import ProcessView, needs_status_check
-from workspace.compute.base import Backend, ProcessStatus, ProcessStatusState
+from workspace.compute.base import Backend, ProcessStatus, ProcessStatusState, TargetUnreachable
 from workspace.platform.clock import age_of
 from workspace.targets.reachability import Reachability
 
 
 @dataclass(frozen=True)
-class LiveAttempt:
-    """An attempt of a running run whose processes are all alive or have reported their end."""
+class LiveGroup:
+    """A group whose processes are all alive or have reported their end."""
 
     group: ProcessGroup
     processes: Sequence[ProcessView]
 
 
-def live_attempts(
-    reachability: Reachability, is_due: Callable[[str], bool]
-) -> dict[int, LiveAttempt]:
-    """Return the attempts of running runs by the runs' ids, in as many queries for all as for one.
+def live_groups(
+    groups: QuerySet[ProcessGroup], reachability: Reachability, is_due: Callable[[str], bool]
+) -> dict[int, LiveGroup]:
+    """Return those of some groups that live by their ids, in as many queries for all as for one.
 
     The targets of those that are due are asked first and the reports are read after that, so that
-    no process is taken for dead whose report arrived before its end. Left out is an attempt that
+    no process is taken for dead whose report arrived before its end. Left out is a group that
     needs more than a look: its target does not respond or fails, or shows a process as dead that
     has not sent everything.
     """
-    groups = {
-        group.pk: group
-        for group in ProcessGroup.objects.filter(
-            run__status=RunStatus.RUNNING, removed_at=None
-        ).select_related("target")
-    }
+    by_pk = {group.pk: group for group in groups.select_related("target")}
     shown: dict[int, dict[str, ProcessStatus] | None] = {}
-    for pk, group in groups.items():
+    for pk, group in by_pk.items():
         with suppress(Exception):  # whoever looks at it alone hears of that
-            backend = reachability.backend(group.target)
-            shown[pk] = _shown(backend, group) if is_due(group.label) else None
+            try:
+                backend = reachability.backend(group.target)
+                shown[pk] = _shown(backend, group) if is_due(group.label) else None
+            except TargetUnreachable as error:
+                reachability.mark_unreachable(group.target, error)
     reported: defaultdict[int, list[Process]] = defaultdict(list)
-    for process in Process.objects.filter(
-        group__run__status=RunStatus.RUNNING, group__removed_at=None
-    ):
+    for process in Process.objects.filter(group__in=groups):
         reported[process.group_id].append(process)
-    found: dict[int, LiveAttempt] = {}
+    found: dict[int, LiveGroup] = {}
     for pk, statuses in shown.items():
         with suppress(Exception):
-            run_id, views = groups[pk].run_id, _views_unless_dead(reported[pk], statuses)
-            if run_id is not None and views is not None:
-                found[run_id] = LiveAttempt(groups[pk], views)
+            views = _views_unless_dead(reported[pk], statuses)
+            if views is not None:
+                found[pk] = LiveGroup(by_pk[pk], views)
     return found
 
 

@@ -29,7 +29,7 @@ from runs.states import (
     RequeueReason,
     RunStatus,
 )
-from runs.supervision import hang_detection, teardown, unreachable
+from runs.supervision import teardown, unreachable
 from runs.supervision.decisions import (
     EndVerdict,
     ProcessView,
@@ -40,9 +40,10 @@ from runs.supervision.decisions import (
     start_timeout_verdict,
 )
 from runs.supervision.failure_summary import LINES_SHOWN, failure_summary
+from runs.supervision.hang_detection import HangDetector
 from runs.supervision.process_status import (
-    LiveAttempt,
-    live_attempts,
+    LiveGroup,
+    live_groups,
     process_views,
     reported_views,
 )
@@ -70,19 +71,26 @@ class RunReconciler:
         self._reachability = reachability or Reachability()
         self._admission = Admission(self._reachability)
         self._teardown = Teardown()
-        self._live: dict[int, LiveAttempt] = {}
+        self._hangs = HangDetector()
+        self._live: dict[int | None, LiveGroup] = {}
 
     def tick(self) -> None:
         """Take every unfinished run as far as it can go now; one that trips harms no other."""
         self._reachability.poll()
         teardown.remove_abandoned(self._reachability)
-        self._live = live_attempts(self._reachability, self._looks.is_due)
+        self._live = self._live_attempts()
         unfinished = Run.objects.filter(status__in=UNFINISHED).order_by("pk")
         for run in unfinished.exclude(status=RunStatus.QUEUED).select_related("target", "team"):
             self._advance(run)
         self._admit_queued()
         if self._looks.is_due("unread metrics", UNREAD_METRICS_SECONDS):
             request_unread_metrics_again()
+
+    def _live_attempts(self) -> dict[int | None, LiveGroup]:
+        """Return the attempts of running runs that only go on, by the runs' ids."""
+        running = ProcessGroup.objects.filter(run__status=RunStatus.RUNNING, removed_at=None)
+        live = live_groups(running, self._reachability, self._looks.is_due)
+        return {attempt.group.run_id: attempt for attempt in live.values()}
 
     def _advance(self, run: Run) -> None:
         """Take a run as far as it can go; what stops it here keeps no run from its end."""
@@ -223,7 +231,7 @@ class RunReconciler:
             message = f"The run reached its maximum duration of {limit} s."
             _end(run, EndVerdict(EndReason.TIME_LIMIT, message))
         elif self._looks.is_due(f"{group.label} still", _hang_check_interval(run)):
-            verdict = hang_detection.check_for_hang(run, group, now)
+            verdict = self._hangs.check(run, group, now)
             if verdict:
                 _end(run, verdict)
 
@@ -316,6 +324,7 @@ class RunReconciler:
     def _forget(self, group: ProcessGroup) -> None:
         self._looks.forget(group.label, f"{group.label} still")
         self._teardown.forget(group)
+        self._hangs.forget(group)
 
 
 def _missing_of(group: ProcessGroup) -> str:

@@ -12,7 +12,7 @@ from django.utils import timezone
 from runs.logs.log_file import log_of
 from runs.models import Process, ProcessGroup, Run, UsageSample
 from runs.states import ProcessState, RunStatus
-from runs.supervision.hang_detection import check_for_hang
+from runs.supervision.hang_detection import HangDetector
 from tests.factories import bearer, make_group, make_run
 from workspace.models import ComputeTarget, Team
 
@@ -65,7 +65,7 @@ def looks(run: Run, *, timeout: int = 60, fails: bool = False) -> Any:
     """Have the supervisor look whether a run makes progress."""
     ComputeTarget.objects.update(hang_timeout_seconds=timeout, fail_hung_runs=fails)
     run = Run.objects.select_related("target").get(pk=run.pk)
-    return check_for_hang(run, run.attempts.get(), timezone.now())
+    return HangDetector().check(run, run.attempts.get(), timezone.now())
 
 
 def worker_1_is_done(run: Run) -> None:
