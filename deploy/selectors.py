@@ -60,11 +60,13 @@ def current_revision(service: Service) -> Revision:
 
 def replicas_of(service: Service) -> QuerySet[Replica]:
     """Return a service's replicas, the newest first."""
-    return (
-        Replica.objects.filter(revision__service=service)
-        .select_related("revision__model_version__model", "revision__service", "group")
-        .order_by("-number")
-    )
+    return replicas_with_models(Replica.objects.filter(revision__service=service))
+
+
+def replicas_with_models(replicas: QuerySet[Replica]) -> QuerySet[Replica]:
+    return replicas.select_related(
+        "revision__model_version__model", "revision__service", "group"
+    ).order_by("-number")
 
 
 def living_replicas(service: Service) -> QuerySet[Replica]:

@@ -7,12 +7,10 @@ a restart of everything replicas that still run are kept, and those that do not 
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from django.db import transaction
-from django.db.models import Q
 
-from deploy.models import Replica, ReplicaState, Revision, Service, ServiceState
+from deploy.models import Replica, ReplicaState, Revision, Service
 from deploy.rollout.auto_rollback import roll_back_if_failing
 from deploy.rollout.autoscaling import autoscale
 from deploy.rollout.revisions import rollout_plan, verify_ready_revisions
@@ -21,7 +19,14 @@ from deploy.services import holds_any_model, isolation_problem
 from deploy.supervision import launch
 from deploy.supervision.environments import environment_for
 from deploy.supervision.replicas import ReplicaSupervisor
-from deploy.supervision.service_state import MAX_BACKOFF, ServiceView, state_of
+from deploy.supervision.service_state import MAX_BACKOFF
+from deploy.supervision.snapshot import (
+    ServiceSnapshot,
+    StartBlocker,
+    first_line,
+    snapshots_of,
+    unsettled_services,
+)
 from models.savedmodel.scan import is_confined
 from models.scans import request_scan
 from runs.events import group_of_service, nudge_on_commit
@@ -37,14 +42,6 @@ BROKEN_AGAIN_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class StartBlocker:
-    """Why what is missing cannot be started yet: it is being made ready, or something is wrong."""
-
-    preparing: str = ""
-    problem: str = ""
-
-
 class ServiceReconciler:
     """Moves services along. What it remembers between ticks only saves looking too often."""
 
@@ -55,20 +52,22 @@ class ServiceReconciler:
 
     def tick(self) -> None:
         """Take every service as far as it can go now; one that trips harms no other."""
-        unsettled = (
-            Q(is_wanted=True) | ~Q(state=ServiceState.STOPPED) | Q(pk__in=_services_with_replicas())
-        )
-        for service in Service.objects.filter(unsettled).select_related("target", "team"):
-            if self._not_before.get(service.pk, 0.0) <= time.monotonic():
-                self._advance(service)
+        self._keeper.look()
+        for snapshot in snapshots_of(unsettled_services()):
+            if self._not_before.get(snapshot.service.pk, 0.0) <= time.monotonic():
+                self._advance(snapshot)
 
-    def _advance(self, service: Service) -> None:
+    def _advance(self, snapshot: ServiceSnapshot) -> None:
+        service = snapshot.service
         try:
-            for replica in living_replicas(service):
+            for replica in snapshot.replicas:
                 if replica.group and replica.group.removed_at:  # its target was given up
                     self._keeper.advance(replica)
             self._reach.backend(service.target)
-            hindrance = self._bring_about(service)
+            hindrance = self._look_after_all(snapshot)
+            if snapshot.is_settled(hindrance):
+                return
+            hindrance = self._bring_about(service, hindrance)
         except BackendError as error:
             if isinstance(error, TargetUnreachable):
                 self._reach.mark_unreachable(service.target, error)
@@ -88,10 +87,13 @@ class ServiceReconciler:
         self._not_before[service.pk] = time.monotonic() + BROKEN_AGAIN_SECONDS
         log.exception("Reconciling service %s of %s failed", service.name, service.team.slug)
 
-    def _bring_about(self, service: Service) -> StartBlocker:
-        """Look after every replica, start what is missing, stop what is too much."""
-        troubles = [self._look_after(replica) for replica in living_replicas(service)]
-        trouble = StartBlocker(problem=next(filter(None, troubles), ""))
+    def _look_after_all(self, snapshot: ServiceSnapshot) -> StartBlocker:
+        living = [replica for replica in snapshot.replicas if replica.ended_at is None]
+        troubles = [self._look_after(replica) for replica in living]
+        return StartBlocker(problem=next(filter(None, troubles), ""))
+
+    def _bring_about(self, service: Service, trouble: StartBlocker) -> StartBlocker:
+        """Start what is missing, stop what is too much."""
         if not service.is_wanted:
             for replica in _active_replicas(service):
                 self._keeper.stop(replica)
@@ -193,14 +195,6 @@ def _active_replicas(service: Service) -> list[Replica]:
     ]
 
 
-def _services_with_replicas() -> object:
-    return (
-        Replica.objects.filter(ended_at=None)
-        .values_list("revision__service_id", flat=True)
-        .distinct()
-    )
-
-
 def _surplus(replicas: Sequence[Replica], wanted: int) -> list[Replica]:
     """Return those to stop of too many: the ones that are not ready first, then the newest."""
     by_use = sorted(
@@ -221,55 +215,16 @@ def _environment_failure(environment: Environment) -> str:
 def _last_failure(revision: Revision) -> str:
     """Return which replica of a revision ended last by itself, and the first line of why."""
     failed = revision.replicas.filter(has_failed=True).order_by("-number").first()
-    return f"{failed.name} {_first_line(failed.reason)}" if failed else "A replica ended"
-
-
-def _first_line(text: str) -> str:
-    return text.partition("\n")[0].rstrip(".")
+    return f"{failed.name} {first_line(failed.reason)}" if failed else "A replica ended"
 
 
 def _write_state(service: Service, hindrance: StartBlocker) -> None:
     """Store the state that follows from what is there now, if it is another one."""
-    service.refresh_from_db(fields=["is_wanted", "state", "state_reason"])
-    state, reason = state_of(_seen(service, hindrance))
-    if (state, reason) == (service.state, service.state_reason):
+    [snapshot] = snapshots_of(Service.objects.filter(pk=service.pk))
+    state, reason = snapshot.state(hindrance)
+    if (state, reason) == (snapshot.service.state, snapshot.service.state_reason):
         return
     with transaction.atomic():
         Service.objects.filter(pk=service.pk).update(state=state, state_reason=reason)
         nudge_on_commit(group_of_service(service.pk), "event")
     log.info("Service %s of %s is %s. %s", service.name, service.team.slug, state, reason)
-
-
-def _seen(service: Service, hindrance: StartBlocker) -> ServiceView:
-    plan = rollout_plan(service)
-    replicas = list(living_replicas(service))
-    asked = {view.pk for view in plan.asked}
-    mine = [replica for replica in replicas if replica.revision_id in asked]
-    older = {view.pk for view in plan.running if not view.is_shadow} - asked
-    failed = next((view for view in plan.asked if view.has_failed), plan.target)
-    return ServiceView(
-        is_wanted=service.is_wanted,
-        wanted=sum(view.wanted for view in plan.asked),
-        ready=sum(min(view.ready, view.wanted) for view in plan.asked),
-        previous_ready=sum(
-            replica.state == ReplicaState.READY and replica.revision_id in older
-            for replica in replicas
-        ),
-        previous_is_scaled_to_zero=any(
-            view.is_servable and not view.wanted for view in plan.running if view.pk in older
-        ),
-        unhealthy=sum(replica.state == ReplicaState.UNHEALTHY for replica in mine),
-        living=len(replicas),
-        was=ServiceState(service.state),
-        revision=failed.number,
-        preparing=hindrance.preparing,
-        failure=Revision.objects.get(pk=failed.pk).failure,
-        problem=hindrance.problem or _troubles(mine),
-    )
-
-
-def _troubles(replicas: Sequence[Replica]) -> str:
-    """Return what is wrong with living replicas, each in a sentence."""
-    return " ".join(
-        f"{replica.name} {_first_line(replica.reason)}." for replica in replicas if replica.reason
-    )

@@ -19,7 +19,12 @@ from runs.logs.log_file import log_of
 from runs.models import ProcessGroup
 from runs.states import ProcessState
 from runs.supervision.decisions import ProcessView
-from runs.supervision.process_status import process_views, reported_views
+from runs.supervision.process_status import (
+    LiveGroup,
+    live_groups,
+    process_views,
+    reported_views,
+)
 from runs.supervision.teardown import Teardown
 from workspace.compute.base import BackendError
 from workspace.platform.clock import Pace, age_of
@@ -33,6 +38,7 @@ START_WITHIN = timedelta(minutes=5)
 UNHEALTHY_AT_MOST = timedelta(seconds=60)
 # Longer than a gateway may use the addresses that it read last.
 DRAIN = timedelta(seconds=2)
+WITH_PROCESS = (ReplicaState.STARTING, ReplicaState.READY, ReplicaState.UNHEALTHY)
 LINES_READ = 200
 LINES_SHOWN = 30
 # How a process exited is known a moment after a connection to it broke.
@@ -48,6 +54,17 @@ class ReplicaSupervisor:
         self._looks = Pace(LOOK_EVERY_SECONDS)
         self._failed_checks: dict[int, int] = {}
         self._teardown = Teardown()
+        self._live: dict[int, LiveGroup] = {}
+
+    def look(self) -> None:
+        """Look at all replicas that have started; those that only go on need no look of their own.
+
+        The others are looked at when they are advanced.
+        """
+        started = ProcessGroup.objects.filter(
+            replica__state__in=WITH_PROCESS, barrier_opened_at__isnull=False, removed_at=None
+        )
+        self._live = live_groups(started, self._reach, self._looks.is_due)
 
     def start(self, replica: Replica) -> None:
         """Start a new replica, or what an interrupted start left out."""
@@ -64,18 +81,14 @@ class ReplicaSupervisor:
         if replica.state == ReplicaState.STOPPING:
             self._take_down(replica)
             return
-        group = _group_of(replica)
-        if self._looks.is_due(group.label):
-            if group.barrier_opened_at is None:
-                self.start(replica)
-            ending = self._exit_reason(replica, group)
-            if ending and self._probes.is_smoke_testing(replica.pk):
-                self._fail(replica, f"crashed during its smoke test: it {ending}", again=False)
-                return
-            if ending:
-                self._fail(replica, ending)
-                return
-        self._check_health(replica)
+        view = self._look_at(replica, _group_of(replica))
+        ending = self._exit_reason(replica, view) if view else ""
+        if ending and self._probes.is_smoke_testing(replica.pk):
+            self._fail(replica, f"crashed during its smoke test: it {ending}", again=False)
+        elif ending:
+            self._fail(replica, ending)
+        else:
+            self._check_health(replica)
 
     def stop(self, replica: Replica) -> None:
         """Send no more requests to a replica, and take it down a moment later."""
@@ -99,11 +112,25 @@ class ReplicaSupervisor:
 
     # Liveness
 
-    def _exit_reason(self, replica: Replica, group: ProcessGroup) -> str:
-        """Return how a replica's process exited, or nothing while it runs."""
+    def _look_at(self, replica: Replica, group: ProcessGroup) -> ProcessView | None:
+        """Return how a replica's process is, unless it is too soon to look again."""
+        live = self._live.pop(group.pk, None)
+        if live is not None:
+            [view] = live.processes
+            return view
+        if group.barrier_opened_at is not None:
+            self._looks.forget(group.label)
+        if not self._looks.is_due(group.label):
+            return None
+        if group.barrier_opened_at is None:
+            self.start(replica)
         [view] = reported_views(group)
         if view.state != ProcessState.EXITED:
             [view] = process_views(group, self._reach.backend(group.target))
+        return view
+
+    def _exit_reason(self, replica: Replica, view: ProcessView) -> str:
+        """Return how a replica's process exited, or nothing while it runs."""
         if view.state == ProcessState.EXITED:
             return _exit_in_words(view)
         if view.is_alive:
