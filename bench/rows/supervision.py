@@ -1,4 +1,4 @@
-"""How long the supervisor's look at many live runs takes, when every target answers at once."""
+"""What a tick over many live runs and services costs when every target answers at once."""
 
 import os
 import subprocess
@@ -10,6 +10,8 @@ from bench.measure import Line
 from bench.site import ROOT
 
 RUNS = 1000
+SERVICES = 100
+TICKS = 12  # some checks come every ten seconds
 GOAL_SECONDS = 1.0
 
 
@@ -17,13 +19,14 @@ def measure(bench: Bench) -> Iterator[Line]:
     home = bench.folder / "supervision"
     home.mkdir()
     done = subprocess.run(
-        [sys.executable, "-m", "bench.programs.supervise", str(RUNS)],
+        [sys.executable, "-m", "bench.programs.supervise", *map(str, (RUNS, SERVICES, TICKS))],
         check=True,
         cwd=ROOT,
         env={**os.environ, "TRAINYARD_HOME": str(home)},
         capture_output=True,
         text=True,
     )
-    seconds, queries = done.stdout.split()
-    name = f"a tick over {RUNS:,} live runs, {queries} queries"
-    yield Line(name, float(seconds), "s", GOAL_SECONDS)
+    typical, worst, queries = map(float, done.stdout.split())
+    name = f"a tick over {RUNS:,} live runs and {SERVICES} services"
+    yield Line(f"{name}, {queries:.0f} queries at most", typical, "s", GOAL_SECONDS)
+    yield Line(f"{name}, the longest of {TICKS}", worst, "s", GOAL_SECONDS)
