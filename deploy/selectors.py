@@ -1,7 +1,7 @@
 """Reads of services that need more than one line."""
 
 from itertools import count
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.db.models import Count, OuterRef, QuerySet, Subquery
@@ -49,8 +49,23 @@ def counted(revisions: QuerySet[Revision]) -> Any:
     return revisions.annotate(ready=Coalesce(Subquery(number), 0))
 
 
+def with_current_revisions(services: QuerySet[Service], most: int | None = None) -> list[Service]:
+    """Return the first of some services; `current_revision` knows theirs without asking again."""
+    of_service = Revision.objects.filter(service=OuterRef("pk")).order_by("-number")
+    asked = of_service.filter(is_shadow=False).exclude(weight=0)
+    newest_first = [Subquery(revisions.values("pk")[:1]) for revisions in (asked, of_service)]
+    found: list[Any] = list(services.annotate(current=Coalesce(*newest_first))[:most])
+    keys = [service.current for service in found]
+    revisions = Revision.objects.select_related("model_version__model").in_bulk(keys)
+    for service, key in zip(found, keys, strict=True):
+        service.known_revision = revisions.get(key)
+    return found
+
+
 def current_revision(service: Service) -> Revision:
     """Return what people asked a service for last: its newest revision that is to be asked."""
+    if known := getattr(service, "known_revision", None):
+        return cast(Revision, known)
     revisions = revisions_of(service)
     revision = revisions.filter(is_shadow=False).exclude(weight=0).first() or revisions.first()
     if revision is None:
@@ -101,11 +116,10 @@ def serving_uri(service: Service) -> str:
 def services_of_model(model: RegisteredModel) -> list[Service]:
     """Return the services whose current revision serves some version of a model."""
     newest = Revision.objects.filter(service=OuterRef("pk")).order_by("-number")
-    return list(
-        services_of(model.team)
-        .annotate(serves=Subquery(newest.values("model_version__model")[:1]))
-        .filter(serves=model.pk)
+    serving = services_of(model.team).annotate(
+        serves=Subquery(newest.values("model_version__model")[:1])
     )
+    return with_current_revisions(serving.filter(serves=model.pk))
 
 
 def free_name(team: Team, model: RegisteredModel) -> str:

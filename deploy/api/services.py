@@ -186,7 +186,8 @@ def deploy(
 def list_services(request: ApiRequest, slug: str, after: str = "") -> Any:
     """Return the first hundred by name; `after` names the last one of the page before."""
     services = selectors.services_of(team_for(request.auth, slug))
-    return services.filter(name__gt=after.replace("\0", ""))[:SERVICES_ON_A_PAGE]
+    following = services.filter(name__gt=after.replace("\0", ""))
+    return selectors.with_current_revisions(following, SERVICES_ON_A_PAGE)
 
 
 @router.get("teams/{slug}/services/{name}", response=ServiceDetail, summary="Get a service")

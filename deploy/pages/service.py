@@ -48,7 +48,8 @@ ON_A_PAGE = 50
 def service_list(request: SignedInRequest, slug: str) -> HttpResponse:
     team = team_for(request.user, slug)
     after = request.GET.get("after", "")[:64].replace("\0", "")
-    found = list(selectors.services_of(team).filter(name__gt=after)[: ON_A_PAGE + 1])
+    services = selectors.services_of(team).filter(name__gt=after)
+    found = selectors.with_current_revisions(services, ON_A_PAGE + 1)
     page = found[:ON_A_PAGE]
     has_more = len(found) > len(page)
     return render(

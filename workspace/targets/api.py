@@ -1,5 +1,6 @@
 """The REST API of compute targets: their settings, nodes, tests and grants."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -23,9 +24,9 @@ from workspace.targets.connection_test import (
 from workspace.targets.pools import pool_problem
 from workspace.targets.selectors import (
     own_target,
+    share_nodes,
     target_for,
     targets_for,
-    targets_sharing_nodes_with,
 )
 from workspace.targets.services import (
     add_target,
@@ -125,7 +126,8 @@ FOR_OWNER_ONLY = ("address", "tls_ca", "tls_cert", "registry", "registry_user", 
 def list_targets(request: ApiRequest, slug: str) -> list[dict[str, Any]]:
     """List the team's own targets and those that it was granted access to."""
     team = team_for(request.auth, slug)
-    return [_shown(state, team) for state in target_statuses(targets_for(team))]
+    usable = list(targets_for(team))
+    return [_shown(state, team, usable) for state in target_statuses(usable)]
 
 
 @router.post(
@@ -138,13 +140,13 @@ def create_target(request: ApiRequest, slug: str, payload: Annotated[NewTarget, 
     team = team_for(request.auth, slug, Role.ADMIN)
     target = add_target(team=team, by=request.auth, new=payload)
     pool_problem(target)
-    return Status(201, _shown(target_status(target), team))
+    return Status(201, _shown(target_status(target), team, targets_for(team)))
 
 
 @router.get("teams/{slug}/targets/{name}", response=TargetOut, summary="Get a compute target")
 def get_target(request: ApiRequest, slug: str, name: str) -> dict[str, Any]:
     team = team_for(request.auth, slug)
-    return _shown(target_status(target_for(team, name)), team)
+    return _shown(target_status(target_for(team, name)), team, targets_for(team))
 
 
 @router.patch(
@@ -167,7 +169,7 @@ def change_target(
     target = _own(request, slug, name)
     update_target(target=target, by=request.auth, settings=payload, leave_behind=leave_behind)
     pool_problem(target)
-    return _shown(target_status(target), target.team)
+    return _shown(target_status(target), target.team, targets_for(target.team))
 
 
 @router.delete(
@@ -305,18 +307,17 @@ def _own(request: ApiRequest, slug: str, name: str) -> ComputeTarget:
     return own_target(team_for(request.auth, slug, Role.ADMIN), name)
 
 
-def _shown(state: TargetStatus, team: Team) -> dict[str, Any]:
+def _shown(state: TargetStatus, team: Team, usable: Iterable[ComputeTarget]) -> dict[str, Any]:
     """Return a target as the API shows it; only its owner sees how it is reached."""
     target = state.target
     shown = {name: getattr(target, column) for name, column in SHOWN_COLUMNS.items()}
     if target.team != team:
         shown.update(dict.fromkeys(FOR_OWNER_ONLY, ""))
-    sharers = targets_sharing_nodes_with(target).filter(pk__in=targets_for(team).values("pk"))
     return {
         **shown,
         "owner": target.team.slug,
         "problem": state.error or state.use_problem,
-        "shares_machines_with": sorted(other.name for other in sharers),
+        "shares_machines_with": sorted(one.name for one in usable if share_nodes(one, target)),
         "has_tls_key": bool(target.encrypted_tls_key),
         "has_registry_password": bool(target.encrypted_registry_password),
         "nodes": state.nodes,

@@ -43,11 +43,20 @@ def own_target(team: Team, name: str) -> ComputeTarget:
 
 def targets_sharing_nodes_with(target: ComputeTarget) -> QuerySet[ComputeTarget]:
     """Return the other targets that stand for the same machines, of whatever team."""
-    pool = LOCAL_POOL if target.kind_info.is_this_machine else target.pool
+    pool = _pool_of(target)
     same = Q(pool=pool or None)
     if pool == LOCAL_POOL:
         same |= Q(kind__in=[name for name, info in KINDS.items() if info.is_this_machine])
     return ComputeTarget.objects.filter(same).exclude(pk=target.pk).select_related("team")
+
+
+def share_nodes(one: ComputeTarget, other: ComputeTarget) -> bool:
+    """Return whether two targets stand for the same machines."""
+    return one.pk != other.pk and bool(_pool_of(one)) and _pool_of(one) == _pool_of(other)
+
+
+def _pool_of(target: ComputeTarget) -> str:
+    return LOCAL_POOL if target.kind_info.is_this_machine else target.pool
 
 
 def use_problem(target: ComputeTarget, team: Team, by: User | None) -> str:
