@@ -20,8 +20,10 @@ from workspace.platform.errors import Forbidden
 from workspace.platform.leases import LEASE_DURATION, Lease
 from workspace.platform.requests import SignedInRequest
 from workspace.status import system_status
+from workspace.targets.selectors import trusted_targets_of_teams
 
 SUPERVISOR = "supervisor"
+MAX_TARGETS_SHOWN = 200
 MAX_HEARTBEAT_AGE = timedelta(seconds=15)
 log = logging.getLogger(__name__)
 
@@ -60,7 +62,13 @@ def system(request: SignedInRequest) -> HttpResponse:
     """Show an administrator of the installation how it is."""
     if not request.user.is_superuser:
         raise Forbidden("Only the installation's admin can see how it is.")
-    return render(request, "config/system.html", {"status": system_status()})
+    trusted = list(trusted_targets_of_teams()[: MAX_TARGETS_SHOWN + 1])
+    context = {
+        "status": system_status(),
+        "trusted": trusted[:MAX_TARGETS_SHOWN],
+        "has_more_trusted": len(trusted) > MAX_TARGETS_SHOWN,
+    }
+    return render(request, "config/system.html", context)
 
 
 def _state_of(part: str, ask: Callable[[], None]) -> str:

@@ -1,3 +1,4 @@
+import re
 import socket
 import time
 from contextlib import ExitStack
@@ -12,6 +13,8 @@ from pytest_django import Settings
 from redis import Redis
 
 from config.health import SUPERVISOR
+from tests.factories import make_target, make_team, make_user
+from workspace.audit import audit
 from workspace.platform import broker as shared_broker
 from workspace.platform import leases
 from workspace.platform.broker import JobQueue
@@ -125,6 +128,34 @@ def test_the_page_of_the_system_is_for_the_installations_admin(
     assert "took 0.25 s" in page
     assert "conversions" in page
     assert f'href="{PAGE}"' in page
+
+
+@pytest.mark.django_db
+def test_the_page_of_the_system_lists_the_trusted_engines_that_teams_added(
+    client: Client, alice: User, broker: Redis
+) -> None:
+    """Of an engine that nobody knows who added, the page says so."""
+    admin = make_user("root")
+    admin.is_superuser = True
+    admin.save()
+    team = make_team("vision", admin=alice)
+    for name, by, fields in (
+        ("of-team", alice, {"address": "tcp://10.0.0.7:2375"}),
+        ("long-ago", None, {"address": "tcp://10.0.0.8:2375"}),
+        ("of-admin", admin, {"address": "tcp://10.0.0.9:2375"}),
+        ("restricted", alice, {"address": "tcp://192.0.2.1:2375", "is_trusted": False}),
+        ("without-address", alice, {}),
+    ):
+        make_target(team, name, kind="docker", **fields)
+        if by is not None:
+            audit(team=team, actor=by, action="target.create", subject=name)
+    client.force_login(admin)
+    page = client.get(PAGE).content.decode()
+    shown = re.findall(r'href="(/t/vision/targets/[^"]+)"', page)
+    assert shown == ["/t/vision/targets/long-ago/", "/t/vision/targets/of-team/"]
+    rows = " ".join(re.sub(r"<[^>]+>", " ", page).split())
+    assert "long-ago Vision tcp://10.0.0.8:2375 not known any more" in rows
+    assert "of-team Vision tcp://10.0.0.7:2375 alice" in rows
 
 
 @pytest.mark.django_db

@@ -1,11 +1,12 @@
 """Compute targets: which a team may use, and why it may not use one."""
 
 from django.contrib.auth.models import User
-from django.db.models import Q, QuerySet
+from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 
 from workspace.accounts.selectors import membership
 from workspace.compute.registry import KINDS
-from workspace.models import ComputeTarget, Role, TargetGrant, Team
+from workspace.models import AuditEntry, ComputeTarget, Role, TargetGrant, Team
 from workspace.platform.errors import Forbidden, NotFound
 from workspace.targets.pools import pool_problem
 
@@ -39,6 +40,27 @@ def own_target(team: Team, name: str) -> ComputeTarget:
     if target.team != team:
         raise Forbidden(f"{name} belongs to {target.team.name}. Only its admins can change it.")
     return target
+
+
+def trusted_targets_of_teams() -> QuerySet[ComputeTarget]:
+    """Return the trusted engines that, as far as known, no admin of the installation added.
+
+    `added_by` is the name of who did, or None once the audit entry is gone.
+    """
+    created = AuditEntry.objects.filter(
+        team=OuterRef("team"), action="target.create", subject=OuterRef("name")
+    ).order_by("-at")
+    return (
+        ComputeTarget.objects.filter(is_trusted=True)
+        .exclude(address="")
+        .annotate(
+            added_by=Subquery(created.values("actor__username")[:1]),
+            is_of_admin=Coalesce(Subquery(created.values("actor__is_superuser")[:1]), False),
+        )
+        .filter(is_of_admin=False)
+        .select_related("team")
+        .order_by("team__slug", "name")
+    )
 
 
 def targets_sharing_nodes_with(target: ComputeTarget) -> QuerySet[ComputeTarget]:
