@@ -23,6 +23,7 @@ from workspace.platform.clock import age_of
 
 JOB_SECONDS = 3 * 3600
 DIRECTORY_PREFIX = "tmp"  # of directories that are removed when their job ends
+ENQUEUED_AT_ONCE = 100
 LOG_SHOWN_BYTES = 64 * 1024
 ABANDONED = "The worker stopped before the job finished. Try again."
 JobT = TypeVar("JobT", bound=BackgroundJob)
@@ -80,13 +81,14 @@ def enqueue(job: BackgroundJob) -> None:
 
 
 def recover_abandoned() -> None:
-    """End the jobs of workers that are gone, and enqueue again what waits."""
+    """End the jobs of workers that are gone, and enqueue again what has waited longest."""
     for kind in KINDS:
         for job in kind.abandoned():
             left = _directories_in(job_home(job))
             if kind.take_from(job, **_end_of(job), ended_at=timezone.now(), **kind.on_end):
                 _remove(left)
-        for pk, created_at in kind.rows(kind.waiting).values_list("pk", "created_at"):
+        waiting = kind.rows(kind.waiting).order_by("pk").values_list("pk", "created_at")
+        for pk, created_at in waiting[:ENQUEUED_AT_ONCE]:
             if age_of(created_at) >= HEARTBEAT_TIMEOUT:
                 kind.enqueue(pk)
 

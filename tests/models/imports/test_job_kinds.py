@@ -235,6 +235,27 @@ def test_a_job_that_the_queue_lost_is_queued_again_whatever_the_clock_says(
     assert broker.lrange(queued, 0, -1) == [f"modelimport-{lost.pk}".encode()]
 
 
+def test_only_the_first_of_many_lost_jobs_are_queued_again_at_once(
+    broker: Redis, team: Team, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.imports.execution.ENQUEUED_AT_ONCE", 2)
+    first, second, third = (
+        ModelImport.objects.create(team=team, number=number, filename="a.keras", registration={})
+        for number in (1, 2, 3)
+    )
+    monkeypatch.setattr("models.imports.execution.HEARTBEAT_TIMEOUT", timedelta(0))
+    queued = f"rq:queue:{IMPORT.queue}"
+
+    def jobs() -> set[bytes | str]:
+        recover_abandoned()
+        return set(broker.lrange(queued, 0, -1))
+
+    assert jobs() == {f"modelimport-{one.pk}".encode() for one in (first, second)}
+    broker.delete(queued)
+    ModelImport.objects.filter(pk=first.pk).update(state=IMPORT.done)
+    assert jobs() == {f"modelimport-{one.pk}".encode() for one in (second, third)}
+
+
 @pytest.mark.parametrize("is_abandoned", [True, False], ids=["taken for dead", "alive"])
 def test_an_import_that_is_taken_for_dead_registers_nothing(
     home: Path, team: Team, monkeypatch: pytest.MonkeyPatch, is_abandoned: bool
