@@ -1,15 +1,17 @@
 """When a revision is rolled back by itself: by what its requests of the last minute were like."""
 
 import logging
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from django.db import transaction
 from django.utils import timezone
 
 from deploy.events import record_change
 from deploy.models import Revision, Service, Traffic
-from deploy.rollout.plan import RolloutPlan
+from deploy.rollout.plan import RevisionView, RolloutPlan
 from deploy.service_options import RollbackRule
 from deploy.traffic.latency_histogram import percentile, sum_buckets
 
@@ -45,16 +47,46 @@ def rollback_reason(rule: RollbackRule, seen: RecentTraffic) -> str:
     return ""
 
 
+def last_minutes_of(services: Iterable[Service]) -> dict[int, list[Traffic]]:
+    """Return by revision what came in the last minute to those services that may be rolled back."""
+    watched = [service.pk for service in services if service.rollback]
+    if not watched:
+        return {}
+    now = timezone.now()
+    rows: defaultdict[int, list[Traffic]] = defaultdict(list)
+    for row in Traffic.objects.filter(
+        revision__service__in=watched, at__gte=now - LAST_MINUTE, at__lte=now
+    ):
+        rows[row.revision_id].append(row)
+    return rows
+
+
+def reason_to_roll_back(
+    service: Service, plan: RolloutPlan, last_minutes: Mapping[int, Sequence[Traffic]]
+) -> str:
+    """Return why the newest revision is to be rolled back; nothing when it is not."""
+    if not service.rollback or plan.fallback is None:
+        return ""
+    newest = _newest_of(plan)
+    rows = [
+        row
+        for row in last_minutes.get(newest.pk, [])
+        if newest.verified_at is None or row.at >= newest.verified_at
+    ]
+    seen = RecentTraffic(
+        sum(row.requests for row in rows),
+        sum(row.errors for row in rows),
+        sum_buckets([row.latencies for row in rows]),
+    )
+    return rollback_reason(RollbackRule(**service.rollback), seen)
+
+
 def roll_back_if_failing(service: Service, plan: RolloutPlan) -> bool:
     """Take the newest revision back if it does worse than is allowed, and another may serve."""
-    if not service.rollback or plan.fallback is None:
+    reason = reason_to_roll_back(service, plan, last_minutes_of([service]))
+    if not reason or plan.fallback is None:
         return False
-    newest = max(plan.asked, key=lambda one: one.number)
-    reason = rollback_reason(
-        RollbackRule(**service.rollback), _last_minute(newest.pk, newest.verified_at)
-    )
-    if not reason:
-        return False
+    newest = _newest_of(plan)
     with transaction.atomic():
         Revision.objects.filter(pk=newest.pk).update(failure=reason, weight=None)
         Revision.objects.filter(pk=plan.fallback.pk, replica_count=0).update(replica_count=1)
@@ -70,12 +102,5 @@ def roll_back_if_failing(service: Service, plan: RolloutPlan) -> bool:
     return True
 
 
-def _last_minute(revision_id: int, since: datetime | None) -> RecentTraffic:
-    now = timezone.now()
-    began = max(now - LAST_MINUTE, since or now - LAST_MINUTE)
-    rows = list(Traffic.objects.filter(revision=revision_id, at__gte=began, at__lte=now))
-    return RecentTraffic(
-        sum(row.requests for row in rows),
-        sum(row.errors for row in rows),
-        sum_buckets([row.latencies for row in rows]),
-    )
+def _newest_of(plan: RolloutPlan) -> RevisionView:
+    return max(plan.asked, key=lambda one: one.number)

@@ -1,13 +1,16 @@
 """Services with what they have now, read in as many queries for all of them as for one."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from deploy.models import Replica, ReplicaState, Revision, Service, ServiceState
+from deploy.models import Replica, ReplicaState, Revision, Service, ServiceState, Traffic
+from deploy.rollout.auto_rollback import last_minutes_of, reason_to_roll_back
+from deploy.rollout.autoscaling import ServiceLoad, loads_of, replicas_to_set
 from deploy.rollout.plan import RevisionView, RolloutPlan, plan_rollout
 from deploy.rollout.revisions import revision_view
 from deploy.selectors import replicas_with_models
@@ -36,12 +39,15 @@ class StartBlocker:
 class ServiceSnapshot:
     """A service, its revisions and the replicas that lived when they were read, the newest first.
 
-    What is written into these replicas shows here; what is written elsewhere does not.
+    `load` and `last_minutes` are what autoscaling and automatic rollback go by. What is written
+    into these replicas shows here; what is written elsewhere does not.
     """
 
     service: Service
     revisions: Sequence[Revision]
     replicas: Sequence[Replica]
+    load: ServiceLoad
+    last_minutes: Mapping[int, Sequence[Traffic]]
 
     def state(self, hindrance: StartBlocker) -> tuple[ServiceState, str]:
         """Return the state that follows from what is there now, and its reason."""
@@ -56,8 +62,12 @@ class ServiceSnapshot:
         if not service.is_wanted:
             return not active
         plan = self._plan
-        may_change = service.autoscale or (service.rollback and plan.fallback) or plan.ends_split
-        if may_change or any(_is_newly_ready(view) for view in plan.running):
+        if (
+            plan.ends_split
+            or any(_is_newly_ready(view) for view in plan.running)
+            or reason_to_roll_back(service, plan, self.last_minutes)
+            or replicas_to_set(service, plan, self.load, self._verified_at)
+        ):
             return False
         active_of = Counter(replica.revision_id for replica in active)
         failed_of = Counter(one.revision_id for one in self._living if one.has_failed)
@@ -74,6 +84,10 @@ class ServiceSnapshot:
     @property
     def _active(self) -> list[Replica]:
         return [replica for replica in self._living if replica.state != ReplicaState.STOPPING]
+
+    @property
+    def _verified_at(self) -> datetime | None:
+        return max((one.verified_at for one in self.revisions if one.verified_at), default=None)
 
     @property
     def _plan(self) -> RolloutPlan:
@@ -126,9 +140,17 @@ def snapshots_of(services: QuerySet[Service]) -> list[ServiceSnapshot]:
     living = Replica.objects.filter(revision__service__in=services, ended_at=None)
     for replica in replicas_with_models(living):
         replicas[replica.revision.service_id].append(replica)
+    found = list(services.select_related("target", "team"))
+    loads, last_minutes = loads_of(found), last_minutes_of(found)
     return [
-        ServiceSnapshot(service, revisions[service.pk], replicas[service.pk])
-        for service in services.select_related("target", "team")
+        ServiceSnapshot(
+            service,
+            revisions[service.pk],
+            replicas[service.pk],
+            loads.get(service.pk, ServiceLoad()),
+            last_minutes,
+        )
+        for service in found
     ]
 
 

@@ -1,6 +1,7 @@
 """A tick over many services asks the database as often as one over few."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import timedelta
 from itertools import count
 from typing import Any
 
@@ -9,7 +10,15 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from deploy.models import REPLICA_ROLE, Replica, ReplicaState, Revision, Service, ServiceState
+from deploy.models import (
+    REPLICA_ROLE,
+    Replica,
+    ReplicaState,
+    Revision,
+    Service,
+    ServiceState,
+    Traffic,
+)
 from deploy.supervision.reconciler import ServiceReconciler
 from models.models import ModelVersion, RegisteredModel
 from runs.models import ProcessGroup
@@ -33,7 +42,7 @@ def make_service(team: Team, backend: FakeBackend) -> MakeService:
     target = make_target(team)
     model = RegisteredModel.objects.create(team=team, name="digits")
     version = ModelVersion.objects.create(
-        model=model, version=1, framework_version="2.21", file_count=1, total_bytes=1
+        model=model, version=1, framework_version="2.21", file_count=1, total_bytes=1, scan=[]
     )
     numbers = count()
 
@@ -41,6 +50,7 @@ def make_service(team: Team, backend: FakeBackend) -> MakeService:
         state: ServiceState = ServiceState.HEALTHY,
         reason: str = "",
         replica: ReplicaState | None = ReplicaState.READY,
+        options: Mapping[str, object] | None = None,
         **revision: object,
     ) -> Service:
         service = Service.objects.create(
@@ -49,6 +59,7 @@ def make_service(team: Team, backend: FakeBackend) -> MakeService:
             target=target,
             state=state,
             state_reason=reason,
+            **(options or {}),
         )
         values = {"verified_at": timezone.now(), **revision}
         made = Revision.objects.create(service=service, number=1, model_version=version, **values)
@@ -82,6 +93,8 @@ def state_of(service: Service) -> tuple[str, str]:
 
 SETTLED: dict[str, dict[str, Any]] = {
     "healthy": {},
+    "autoscaled": {"options": {"autoscale": {"max_replicas": 3}}},
+    "to be rolled back if it fails": {"options": {"rollback": {"error_rate": 0.1}}},
     "its model is being loaded": {
         "state": ServiceState.TRANSITIONING,
         "reason": "The model is being loaded.",
@@ -142,6 +155,16 @@ CHANGES: dict[str, tuple[Callable[[Service], object], ServiceState]] = {
         lambda service: service.revisions.update(failure="It was rolled back.", verified_at=None),
         ServiceState.UNHEALTHY,
     ),
+    "it has more requests in flight than one replica takes": (
+        lambda service: Traffic.objects.create(
+            revision=service.revisions.get(),
+            at=timezone.now() - timedelta(seconds=5),
+            source="a web process",
+            requests=100,
+            in_flight=20.0,
+        ),
+        ServiceState.TRANSITIONING,
+    ),
     "its replica does not answer": (
         lambda service: Replica.objects.filter(revision__service=service).update(
             state=ReplicaState.UNHEALTHY, unhealthy_at=timezone.now(), reason="is not ready"
@@ -153,7 +176,8 @@ CHANGES: dict[str, tuple[Callable[[Service], object], ServiceState]] = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_change_of_one_among_many_is_acted_upon(make_service: MakeService, change: str) -> None:
-    services = [make_service() for _ in range(3)]
+    options = {"autoscale": {"max_replicas": 3}}
+    services = [make_service(options=options) for _ in range(3)]
     reconciler = ServiceReconciler()
     reconciler.tick()
     make, state = CHANGES[change]
