@@ -25,8 +25,8 @@ def test_what_is_selected_stays_so_while_the_list_refreshes_and_is_changed_toget
     for status in (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.RUNNING):
         make_run(team, bob, status=status)  # the last one, so that the list refreshes often
     client.force_login(bob)
-    cookie = {"name": "sessionid", "value": client.cookies["sessionid"].value}
-    tab.context.add_cookies([{**cookie, "url": live_server.url}])
+    session = client.cookies["sessionid"].value
+    tab.context.add_cookies([{"name": "sessionid", "value": session, "url": live_server.url}])
     tab.route("**/static/**", serve_static)
     tab.goto(f"{live_server.url}/t/default/runs/")
     archive = tab.get_by_role("button", name="Archive")
