@@ -54,7 +54,7 @@ def _facts_of(version: ModelVersion) -> dict[str, Any]:
     return {
         "framework": f"{version.framework} {version.framework_version}",
         "stage": version.stage,
-        "run": version.run.number if version.run else None,
+        "run": version.origin.get("run"),
         "files": version.file_count,
         "bytes": version.total_bytes,
         "digest": version.manifest_digest,

@@ -48,7 +48,9 @@ class ModelVersion(models.Model):
     `signatures`: {key: {"method": .., "inputs": {name: {"dtype": .., "shape": [..] or null}},
     with "encoding" where one is "ragged", "sparse" or "composite",
     "outputs": the same}}. `properties` are set once; tags, stage and description may change.
-    `saved_with` is the TensorFlow that wrote the files, as they say it themselves.
+    `origin` is what stays known of its run when that is deleted: {"run": number, "experiment":
+    name, "snapshot": digest}; of an upload it is empty. `saved_with` is the TensorFlow that wrote
+    the files, as they say it themselves.
     `scan`: what a reader should know of its graphs, [{"level", "kind", "message"}], null before.
     One that is deleted stays as a row, for what served it once; its files are swept away.
     """
@@ -58,6 +60,7 @@ class ModelVersion(models.Model):
     run = models.ForeignKey(
         Run, models.SET_NULL, null=True, blank=True, related_name="model_versions"
     )
+    origin = models.JSONField(default=dict)
     path = models.CharField(max_length=1000, blank=True)
     framework = models.CharField(max_length=32, default="TensorFlow")
     framework_version = models.CharField(max_length=MAX_FRAMEWORK_VERSION)
@@ -85,6 +88,11 @@ class ModelVersion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model.name}:{self.version}"
+
+    @property
+    def run_to_visit(self) -> Run | None:
+        """The run that it is from, while that is not deleted."""
+        return None if self.run is None or self.run.deleted_at else self.run
 
 
 class ModelAlias(models.Model):

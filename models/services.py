@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -102,6 +102,7 @@ def _register(
             model=model,
             version=model.last_version,
             run=run,
+            origin=_origin(run),
             path=found.folder,
             framework=FRAMEWORK,
             framework_version=registration.framework_version
@@ -132,6 +133,16 @@ def _register(
         if when_made is not None:
             when_made(version)
     return version
+
+
+def _origin(run: Run | None) -> dict[str, Any]:
+    if run is None:
+        return {}
+    return {
+        "run": run.number,
+        "experiment": run.experiment.name,
+        "snapshot": run.snapshot.digest,
+    }
 
 
 def _version_of_run(run: Run | None) -> str:

@@ -1,5 +1,6 @@
 """Take away what is left of deleted runs: files, logs, metrics, and then their rows."""
 
+import logging
 import shutil
 
 from django.db import transaction
@@ -24,6 +25,7 @@ from workspace.platform.background_jobs import enqueue_once
 from workspace.platform.broker import JobQueue
 from workspace.retention import delete_rows
 
+log = logging.getLogger(__name__)
 JOB = "runs.deletion.finish_deletion"
 JOB_SECONDS = 3600
 
@@ -43,17 +45,25 @@ def finish_deletions() -> None:
     """Take away all runs that were deleted and are still there."""
     deleted = Run.objects.filter(deleted_at__isnull=False)
     for run_id in list(deleted.values_list("pk", flat=True)):
-        finish_deletion(run_id)
+        try:
+            finish_deletion(run_id)
+        except OSError as error:
+            log.warning("%s", error)
 
 
 def finish_deletion(run_id: int) -> None:
-    """Take away a deleted run. Cut short at any line, the next time does the rest."""
+    """Take away a deleted run. Cut short at any line, the next time does the rest.
+
+    Raises OSError where its files cannot be removed: as long as they are there, the run is.
+    """
     run = Run.objects.filter(pk=run_id, deleted_at__isnull=False).first()
     if run is None or run.attempts.filter(removed_at=None).exists():
         return  # processes may be left on a target that does not answer
-    for label in [attempt_label(run_id, group.attempt) for group in run.attempts.all()]:
-        shutil.rmtree(folder_of(label), ignore_errors=True)
-    shutil.rmtree(run_folder(run_id), ignore_errors=True)
+    attempts = [folder_of(attempt_label(run_id, group.attempt)) for group in run.attempts.all()]
+    for folder in (run_folder(run_id), *attempts):
+        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            raise OSError(f"{folder} of a deleted run cannot be removed.")
     delete_rows(MetricPoint.objects.filter(series__run=run))
     for rows in (MetricSeries, MetricCursor, LeftOutMetric, RunEvent, RunFile):
         delete_rows(rows.objects.filter(run=run))

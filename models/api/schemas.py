@@ -46,16 +46,16 @@ class VersionOut(Schema):
         return sorted(alias.name for alias in version.aliases.all())
 
     @staticmethod
-    def resolve_run(version: ModelVersion) -> int | None:
-        return version.run.number if version.run else None
+    def resolve_run(version: ModelVersion) -> Any:
+        return version.origin.get("run")
 
     @staticmethod
-    def resolve_experiment(version: ModelVersion) -> str | None:
-        return version.run.experiment.name if version.run else None
+    def resolve_experiment(version: ModelVersion) -> Any:
+        return version.origin.get("experiment")
 
     @staticmethod
-    def resolve_snapshot(version: ModelVersion) -> str | None:
-        return version.run.snapshot.digest if version.run else None
+    def resolve_snapshot(version: ModelVersion) -> Any:
+        return version.origin.get("snapshot")
 
     @staticmethod
     def resolve_created_by(version: ModelVersion) -> str | None:

@@ -9,6 +9,7 @@ from django.test import Client
 from django.utils import timezone
 
 from deploy import maintenance
+from models.models import ModelVersion
 from runs import deletion
 from runs.files.folders import run_folder
 from runs.logs.log_file import log_of
@@ -28,6 +29,7 @@ from runs.source.cleanup import KEPT_FOR, remove_unused_uploads
 from runs.source.snapshots import Manifest, ManifestEntry, create_snapshot
 from runs.states import RunStatus
 from tests.factories import bearer, make_run, make_target
+from tests.models.registry import make_version
 from tests.runs.ingest.runner_calls import running
 from workspace.models import AuditEntry, Team
 
@@ -85,6 +87,38 @@ def test_a_deleted_run_leaves_nothing_but_its_number(
     assert not run_folder(run.pk).exists()
     assert not log_of(group.label, "worker-0").path.exists()
     assert AuditEntry.objects.get(action="run.delete").subject == f"run {run.number}"
+
+
+def test_a_model_still_tells_which_run_it_is_from(
+    client: Client, run: Run, bob: User, jobs: list[Any]
+) -> None:
+    origin = {"run": run.number, "experiment": run.experiment.name, "snapshot": "d" * 64}
+    version = make_version(run.team, bob)
+    ModelVersion.objects.update(run=run, origin=origin)
+    client.force_login(bob)
+    page = f"/t/default/models/digits/versions/{version.version}/"
+    assert f"/t/default/runs/{run.number}/" in client.get(page).content.decode()
+    delete_run(run, by=bob)
+    for is_gone in (False, True):
+        if is_gone:
+            deletion.finish_deletion(run.pk)
+        shown = client.get(page).content.decode()
+        assert f"run {run.number}, deleted" in shown
+        assert f"/t/default/runs/{run.number}/" not in shown
+        asked = client.get("/api/v1/teams/default/models/digits/versions/1")
+        assert asked.json()["run"] == run.number
+
+
+def test_a_run_stays_while_its_files_cannot_be_removed(
+    run: Run, bob: User, jobs: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delete_run(run, by=bob)
+    with monkeypatch.context() as patch:
+        patch.setattr("runs.deletion.shutil.rmtree", lambda *_, **__: None)
+        deletion.finish_deletions()
+        assert Run.objects.filter(pk=run.pk).exists()
+    deletion.finish_deletions()
+    assert not Run.objects.filter(pk=run.pk).exists()
 
 
 def test_a_number_is_never_used_again(run: Run, bob: User, jobs: list[Any]) -> None:

@@ -8,6 +8,7 @@ from django.apps.registry import Apps
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
+from models.models import ModelVersion
 from runs.events import event_data
 from runs.lifecycle import EndDetail
 from runs.models import Run, RunEvent
@@ -99,16 +100,23 @@ def an_old_run(apps: Apps) -> int:
     events = apps.get_model("runs", "RunEvent").objects
     for seq, (kind, data) in enumerate(OLD_EVENTS, 1):
         events.create(run=run, seq=seq, type=kind, data=data)
+    model = apps.get_model("models", "RegisteredModel").objects.create(team=team, name="m")
+    apps.get_model("models", "ModelVersion").objects.create(
+        model=model, version=1, run=run, manifest_digest="d" * 64, file_count=1, total_bytes=1
+    )
     return int(run.pk)
 
 
-def test_events_and_end_details_of_an_older_version_stay_readable(migrated_back: Apps) -> None:
+def test_events_end_details_and_models_of_an_older_version_stay_readable(
+    migrated_back: Apps,
+) -> None:
     key = an_old_run(migrated_back)
     migrate_forward()
 
     run = Run.objects.get(pk=key)
     assert run.end_reason == EndReason.TARGET_UNREACHABLE
     assert EndDetail(**run.end_detail) == EndDetail("It was silent.", lines=["x"], hint=HINT)
+    assert ModelVersion.objects.get().origin == {"run": 1, "experiment": "e", "snapshot": "d" * 64}
     stored = RunEvent.objects.order_by("seq")
     assert [event_text(event_data(event)) for event in stored] == NEW_WORDS
 
