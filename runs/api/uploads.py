@@ -17,6 +17,7 @@ from runs.source.snapshots import (
     manifest_of,
 )
 from runs.source.uploads import (
+    MAX_FILE_SIZE,
     UploadPlan,
     missing_files,
     plan_upload,
@@ -37,12 +38,17 @@ BODY = {"requestBody": {"content": {"application/octet-stream": {}}, "required":
 
 class SizedFile(Schema):
     path: str
-    size: int = Field(ge=0)
+    size: int = Field(ge=0, le=MAX_FILE_SIZE)
 
 
 class IgnoreFile(Schema):
     name: str = Field(pattern=r"^\.(aml|git)ignore$")
     text: str
+
+    @property
+    def content(self) -> bytes:
+        """The file as an archive would have it; half a character is as odd in it as there."""
+        return self.text.encode("utf-8", "surrogatepass")
 
 
 class PlanIn(Schema):
@@ -138,7 +144,7 @@ class SnapshotOut(Schema):
 def plan(request: ApiRequest, slug: str, payload: PlanIn) -> dict[str, Any]:
     """Return what of a directory would be sent, what is ignored by which rule, what to look at."""
     team = team_for(request.auth, slug, Role.MEMBER)
-    ignore = (payload.ignore.name, payload.ignore.text.encode()) if payload.ignore else None
+    ignore = (payload.ignore.name, payload.ignore.content) if payload.ignore else None
     found = plan_upload(
         team=team, files=[(file.path, file.size) for file in payload.files], ignore=ignore
     )

@@ -16,7 +16,9 @@ from workspace.compute.environment_spec import CURATED, EnvironmentSpec
 from workspace.compute.requirements import requirement_lines, requirement_of, takes_part
 from workspace.environments.services import login_fingerprint
 from workspace.platform.errors import CollectedErrors, FieldError, Invalid
+from workspace.sizes import MEGABYTE, size_text
 
+MAX_REQUIREMENTS_BYTES = 2 * MEGABYTE
 Files = Mapping[str, Callable[[], bytes]]
 
 
@@ -71,13 +73,16 @@ def spec_of(
 
 def requirements_in(config: RunConfig, files: Files) -> str:
     """Return the text of the requirements file, if the run has one. Raises Invalid."""
-    path = config.pip_requirements_file
+    field, path = "pip_requirements_file", config.pip_requirements_file
     if path not in files:
         return ""
+    content = files[path]()
+    if len(content) > MAX_REQUIREMENTS_BYTES:
+        limit = size_text(MAX_REQUIREMENTS_BYTES)
+        raise Invalid.of(FieldError(field, f"{path} is larger than {limit}."))
     try:
-        return decoded(files[path]())
+        return decoded(content)
     except UnreadableText as error:
-        field = "pip_requirements_file"
         raise Invalid.of(FieldError(field, f"{path} cannot be read. {error}")) from None
 
 

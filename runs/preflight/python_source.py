@@ -233,6 +233,8 @@ def _parse(path: str, text: bytes) -> ast.Module:
         raise Unreadable(f"its text is not in {encoding}, and it declares no other", line) from None
     except SyntaxError as error:
         raise Unreadable(str(error.msg)) from None
+    except (LookupError, ValueError):  # of codecs for something else than text, such as hex
+        raise Unreadable(f"its text is not in {encoding}; save it as UTF-8") from None
     try:
         with _parsing, warnings.catch_warnings():
             warnings.simplefilter("ignore")

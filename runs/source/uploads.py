@@ -41,6 +41,8 @@ UNPACKED_TO_LIMIT = 10
 LEAVE_OUT = "Leave out what the run does not need with an .amlignore file."
 MAX_INDEX_BYTES = 4 * MEGABYTE
 INDEX_LENGTH_BYTES = 4
+# No file system has larger files, and JavaScript counts no further.
+MAX_FILE_SIZE = 2**53 - 1
 
 
 @dataclass(frozen=True)
@@ -253,8 +255,8 @@ def _index_of(body: Readable) -> list[UploadedFileInfo]:
         raise Invalid("The index of the files cannot be read.") from None
     for file in announced:
         problem = problem_of(file.path)
-        if type(file.size) is not int or file.size < 0:
-            problem = "its size is not a whole number of 0 or more"
+        if type(file.size) is not int or not 0 <= file.size <= MAX_FILE_SIZE:
+            problem = f"its size is not a whole number from 0 to {MAX_FILE_SIZE:,}"
         elif file.digest and not (isinstance(file.digest, str) and is_digest(file.digest)):
             problem = "its digest is not a SHA-256"
         if problem:

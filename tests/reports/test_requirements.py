@@ -253,6 +253,27 @@ def test_c5_another_repository_is_answered_in_words(line: str):
     assert "NAME @ https://" in said
 
 
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ([f"numpy; {'(' * 5000}"], "longer than 1000 characters"),
+        (["-x"] * 2001, "more than 2,000 lines"),
+        (["numpy" + " " * 1_000_000 + "x"], "longer than 1000 characters"),
+    ],
+)
+def test_work_on_lines_is_bounded(lines: list[str], words: str):
+    assert words in problems(*lines)[-1]
+
+
+@pytest.mark.django_db
+def test_a_file_that_is_no_list_of_requirements_is_not_read(submit: Submit):
+    rows = "\n".join(f"0.{number},{number * 7919 % 99991}" for number in range(200_000))
+
+    [said] = said_of(submitted(submit, rows, 400), FIELD)
+
+    assert "requirements.txt is larger than 2.00 MB" in said
+
+
 PIECES = ["numpy", "==1.0", " @ ", "git+", "file:", "https://", "://[", ";", "--hash=sha256:"]
 PIECES += ["\\", " sys_platform == 'x'", "-e ", "[a]", "#", "C:\\", "@", "\0", "\ufeff", "$", "{"]
 pieces = st.one_of(st.text(max_size=12), st.sampled_from(PIECES))

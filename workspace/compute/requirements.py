@@ -13,11 +13,13 @@ from workspace.compute.repository_addresses import archive_instead_of
 from workspace.platform.errors import FieldError, Invalid
 
 MAX_REQUIREMENTS = 500
+MAX_LINES = 2000
 MAX_LINE_LENGTH = 1000
 MAX_HASHES = 500
 PYTHONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
 COMMENT = re.compile(r"(^|\s)#.*$")
-HASH = re.compile(r"\s+--hash[=\s]\s*(sha(?:256|384|512):[0-9a-fA-F]{64,128})(?=\s|$)")
+# The first of several blanks, lest each of them is tried.
+HASH = re.compile(r"(?<!\s)\s+--hash[=\s]\s*(sha(?:256|384|512):[0-9a-fA-F]{64,128})(?=\s|$)")
 FOLDER_ADDRESS = re.compile(r"^[\w.\[\],\s-]+@\s*file:", re.ASCII)
 PATH = re.compile(r"^([A-Za-z]:[\\/]|\.{1,2}([\\/]|$)|[~/\\]|file:)|^[^@;]*\.(whl|tar\.gz|zip)\s*$")
 URL = re.compile(r"^https?://\S+")
@@ -67,7 +69,7 @@ def takes_part(marker: str | Marker | None, pythons: Iterable[str]) -> bool:
     try:
         parsed = Marker(marker) if isinstance(marker, str) else marker
         return not parsed or any(parsed.evaluate(_marker_variables(each)) for each in pythons)
-    except (InvalidMarker, ValueError):
+    except (InvalidMarker, ValueError, RecursionError):
         return True
 
 
@@ -109,7 +111,10 @@ def requirement_lines(
     requirements: set[str] = set()
     errors: list[FieldError] = []
     elsewhere: list[LogicalLine] = []
-    for line in logical_lines(lines):
+    for count, line in enumerate(logical_lines(lines), start=1):
+        if count > MAX_LINES:
+            errors.append(FieldError(field, f"It has more than {MAX_LINES:,} lines."))
+            break
         if not takes_part(_marker_in(line.text), pythons):
             continue
         if FOLDER_ADDRESS.match(line.text):
@@ -170,6 +175,8 @@ def _problem_with(line: str) -> str:
         requirement = Requirement(bare)
     except InvalidRequirement as error:
         return f"It is not a requirement such as 'scikit-learn>=1.5' ({_first_line(error)})."
+    except RecursionError:
+        return "Its marker is nested too deeply."
     return _package_problem(requirement)
 
 

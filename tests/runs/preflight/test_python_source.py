@@ -64,6 +64,13 @@ def test_a_broken_file_in_reach_is_refused_unless_its_failure_is_caught() -> Non
     assert codes_of({"train.py": caught, **broken}) == [("warn", "unreadable")]
 
 
+@pytest.mark.parametrize("codec", ["hex", "rot13", "zip", "punycode", "undefined", "no-codec"])
+def test_an_encoding_that_python_reads_no_source_in_is_refused(codec: str) -> None:
+    files = {"train.py": "import net", "net.py": f"# coding: {codec}\nx = 1"}
+    (finding,) = findings_of(files)
+    assert (finding.level, finding.code, finding.path) == ("refuse", "unreadable", "net.py")
+
+
 def test_what_is_too_large_or_too_deep_is_left_out_with_a_warning() -> None:
     large = {"train.py": "import big", "big.py": "x = 1\n" * 200_000}
     (finding,) = findings_of(large)

@@ -151,6 +151,24 @@ def test_a_path_with_half_a_character_is_refused(browser: Browser):
     assert response.status_code == 400
 
 
+def test_a_rule_with_half_a_character_is_refused_with_its_line(browser: Browser):
+    body = b'{"files": [], "ignore": {"name": ".gitignore", "text": "*.log\\n\\ud800"}}'
+    response = browser.client.post(browser.root + "plan", body, content_type="application/json")
+
+    assert response.status_code == 400
+    assert "Line 2 is not UTF-8" in response.json()["detail"]
+
+
+@pytest.mark.parametrize("size", [2**53, 10**400])
+@pytest.mark.parametrize("what", ["plan", "missing", "snapshots"])
+def test_a_size_that_no_file_has_is_refused_by_name(browser: Browser, size: int, what: str):
+    file = {"path": "a.bin", "size": size, "digest": "0" * 64}
+
+    answer = browser.post(what, {"files": [file]}, 400)
+
+    assert [error["field"] for error in answer["errors"]] == ["files.0.size"]
+
+
 def test_a_directory_over_the_limit_is_answered_with_its_largest_files(
     browser: Browser, team: Team
 ):
@@ -192,6 +210,7 @@ def test_bytes_with_another_digest_than_announced_are_refused_by_name(browser: B
         (batch([{"path": "a.py", "size": 3, "digest": "xyz"}], b"123"), "not a SHA-256"),
         (batch([{"path": "a.py", "size": -1}]), "not a whole number"),
         (batch([{"path": "a.py", "size": "3"}], b"123"), "not a whole number"),
+        (batch([{"path": "a.py", "size": 10**400}], b"123"), "not a whole number"),
         (batch([{"path": "../a.py", "size": 3}], b"123"), "leads out"),
         (batch([{"size": 3}], b"123"), "cannot be read"),
         (batch([1]), "cannot be read"),
