@@ -20,6 +20,7 @@ PARTIAL_LINE_SECONDS = 0.2
 PARTIAL_LINE_BYTES = 256 * 1024
 FOLDER_SCAN_SECONDS = 0.1
 FULL_PAUSE_SECONDS = 2.0
+MARK_BYTES = 64
 KEPT_OF_SPOOL_BYTES = 1 << 20  # what explains a failure stands at the end
 RANK_LOG = re.compile(r"[0-9]{1,6}\.log")
 
@@ -31,6 +32,9 @@ class LogUploader(Uploader):
     response or a lost chunk needs no care here. It may hold back an end that may be the beginning
     of a secret, unless the chunk is the last one. Of a log that is full no more is sent: the server
     has noted that in it, and the program goes on.
+
+    A program may cut its spool, as a shell does that runs `echo ... > /dev/stderr`: what it writes
+    from then on continues the log.
     """
 
     def __init__(
@@ -46,6 +50,8 @@ class LogUploader(Uploader):
         self._spool = spool
         self._is_resumed = is_resumed
         self._sent = 0
+        self._last_sent = b""
+        self._cut = 0  # bytes of the log that the spool had before the program cut it
         self._waiting: tuple[int, float] | None = None
         self._is_full = False
 
@@ -57,13 +63,13 @@ class LogUploader(Uploader):
         while not self._is_full:
             is_over = self._ended.is_set()
             available = os.fstat(spool).st_size
-            self._sent = min(self._sent, available)
-            chunk = os.pread(spool, COPY_BYTES, self._sent)
+            place = self._place_in(spool, available)
+            chunk = os.pread(spool, COPY_BYTES, place)
             part = chunk if is_over else self._complete_lines(chunk)
             if part:
-                self._send(part, is_last=is_over and self._sent + len(part) >= available)
+                self._send(part, is_last=is_over and place + len(part) >= available)
                 pause = BUSY_PAUSE_SECONDS
-            if is_over and self._sent >= available:
+            if is_over and self._sent - self._cut >= available:
                 break
             if len(chunk) < COPY_BYTES and not is_over:
                 self._ended.wait(pause)
@@ -82,10 +88,22 @@ class LogUploader(Uploader):
                 self._send(b"")
                 free_start(self._spool, size - KEPT_OF_SPOOL_BYTES)
 
+    def _place_in(self, spool: int, available: int) -> int:
+        """Return where in the spool that starts which the server does not hold."""
+        place, mark = self._sent - self._cut, self._last_sent
+        if mark and os.pread(spool, len(mark), place - len(mark)) != mark:
+            self._cut, self._last_sent = self._sent, b""
+        elif place > available:
+            self._cut = self._sent - available
+        return self._sent - self._cut
+
     def _send(self, part: bytes, *, is_last: bool = False) -> None:
         query = f"{self._path}offset={self._sent}{'&end=1' if is_last else ''}"
         answer = self._connection.call(self._http, "POST", query, part)
-        self._sent = int(answer["size"])
+        taken = int(answer["size"]) - self._sent
+        is_of_part = 0 <= taken <= len(part)
+        self._last_sent = (self._last_sent + part[:taken])[-MARK_BYTES:] if is_of_part else b""
+        self._sent += taken
         self._is_full = answer.get("full") is True
 
     def _complete_lines(self, chunk: bytes) -> bytes:

@@ -134,6 +134,8 @@ class PrefixedOutput:
 
     def _read(self) -> bool:
         """Take in what the file has grown by; an unfinished line waits for its end."""
+        if os.fstat(self._file).st_size < os.lseek(self._file, 0, os.SEEK_CUR):
+            os.lseek(self._file, 0, os.SEEK_SET)  # the program cut it: `> /dev/stderr` does
         data = os.read(self._file, READ_BYTES)
         text = self._partial + data
         end = text.rfind(b"\n") + 1

@@ -5,6 +5,7 @@ import shutil
 import ssl
 import subprocess
 import tarfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,37 @@ def test_a_line_without_an_end_is_shown_soon(yard: Path, web: FakeServer) -> Non
     group, told = one(yard, web, "import time; print('50%', end='', flush=True); time.sleep(60)")
     until(lambda: told.log == b"50%")
     group.backend.kill(group.label)
+
+
+@pytest.mark.parametrize("later", ["", "and more than there was before the spool was cut. " * 20])
+def test_what_follows_a_spool_that_the_program_cut_continues_the_log(
+    yard: Path, web: FakeServer, later: str
+) -> None:
+    script = f"""
+import os, time
+for n in range(3):
+    print('before', n, flush=True)
+    while not os.path.exists(f'logs/seen{{n}}'): time.sleep(0.01)
+    os.system('echo through the device > /dev/stderr')
+    print({later!r} + 'after', n, flush=True)
+    while not os.path.exists(f'logs/seen{{n}} after'): time.sleep(0.01)
+"""
+    group, told = one(yard, web, script)
+
+    def has_arrived(text: str) -> bool:
+        return told.log.decode() == text
+
+    expected = ""
+    for n in range(3):
+        for line, seen in (
+            (f"before {n}\n", f"seen{n}"),
+            (f"through the device\n{later}after {n}\n", f"seen{n} after"),
+        ):
+            expected += line
+            until(partial(has_arrived, expected), "the line arrived")
+            (group.folder() / "work" / "logs" / seen).touch()
+    group.until_collected()
+    assert told.log.decode() == expected
 
 
 def test_no_line_is_lost_or_doubled_when_answers_fail(yard: Path, web: FakeServer) -> None:

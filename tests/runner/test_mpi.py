@@ -181,3 +181,17 @@ def test_every_line_of_a_rank_is_shown_whole_and_marked(
         PrefixedOutput(str(spool), b"[rank 0] ").finish()
     reader.join(30)
     assert bytes(shown).decode().splitlines() == [f"[rank 0] {line}" for line in lines]
+
+
+def test_what_follows_a_cut_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    spool = tmp_path / "0.log"
+    spool.write_text("as in any program\n")
+    reading, writing = os.pipe()
+    with open(reading, "rb", buffering=0) as shown, open(writing, "w") as pipe:
+        monkeypatch.setattr("sys.stderr", pipe)
+        output = PrefixedOutput(str(spool), b"[rank 0] ")
+        output.finish()
+        assert shown.read(4096) == b"[rank 0] as in any program\n"
+        spool.write_text("cut\n")
+        output.finish()
+        assert shown.read(4096) == b"[rank 0] cut\n"
