@@ -144,13 +144,15 @@ def _read_lines(data: bytes, prefix: str, *, is_final: bool) -> FileScalars:
         if not line.strip():
             continue
         try:
-            reading.scalars += _scalars_in(line, prefix)
+            for scalar in _scalars_in(line, prefix):
+                reading.scalars.append(scalar)
         except (ValueError, RecursionError) as error:
             reading.problem = reading.problem or f"the line {line[:80]!r} {error}"
     return reading
 
 
-def _scalars_in(line: bytes, prefix: str) -> list[Scalar]:
+def _scalars_in(line: bytes, prefix: str) -> Iterator[Scalar]:
+    """Yield what a line has of numbers. Raises ValueError where it has anything else or none."""
     try:
         entry = json.loads(line)
     except (ValueError, RecursionError):
@@ -168,14 +170,14 @@ def _scalars_in(line: bytes, prefix: str) -> list[Scalar]:
         values = {entry["name"]: entry["value"]} if isinstance(entry["name"], str) else {}
     else:
         values = {name: entry[name] for name in entry.keys() - FIELDS_OF_JSON}
-    numbers = {name: _as_number(value) for name, value in sorted(values.items())}
-    if not numbers or None in numbers.values():
-        raise ValueError("has no numbers" if not numbers else "has a value that is not a number")
-    return [
-        Scalar(prefix + name, step, at, number)
-        for name, number in numbers.items()
-        if number is not None
-    ]
+    given = {name: value for name, value in sorted(values.items()) if value is not None}
+    others = [name for name, value in given.items() if _as_number(value) is None]
+    for name, value in given.items():
+        if (number := _as_number(value)) is not None:
+            yield Scalar(prefix + name, step, at, number)
+    if others or not given:
+        words = f"has a value of {others[0][:40]!r} that is not a number" if others else ""
+        raise ValueError(words or "has no numbers")
 
 
 def _as_number(value: object) -> float | None:

@@ -174,6 +174,8 @@ def test_json_lines_are_read_in_both_forms(group: ProcessGroup, run: Run) -> Non
         '{"step": 1, "loss": [1]}',
         '{"step": 1, "loss": true}',
         '{"step": 1}',
+        '{"step": 1, "loss": null}',
+        '{"step": 1, "name": "x", "value": null}',
         '{"step": 1, "name": 5, "value": 1}',
         "[" * 100_000,
         "\x00",
@@ -186,6 +188,27 @@ def test_a_line_that_makes_no_sense_is_told_and_the_others_kept(
     finish_metrics(group.pk)
     assert values(run, "fine") == [(1, 2.0)]
     assert "metrics.jsonl" in RunEvent.objects.get(type="metrics.refused").data["message"]
+
+
+def test_a_value_that_is_no_number_costs_the_others_of_its_line_nothing(
+    group: ProcessGroup, run: Run
+) -> None:
+    lines = b"""{"step": 1, "loss": 0.5, "phase": "warm-up", "val": null}
+{"step": 2, "a": "no", "loss": 0.4, "val": 0.6}
+"""
+    ship(group, LINES, lines)
+    finish_metrics(group.pk)
+    assert values(run, "loss") == [(1, 0.5), (2, 0.4)]
+    assert values(run, "val") == [(2, 0.6)]
+    told = RunEvent.objects.get(type="metrics.refused").data["message"]
+    assert "has a value of 'phase' that is not a number" in told
+
+
+def test_nothing_is_told_of_what_is_null(group: ProcessGroup, run: Run) -> None:
+    ship(group, LINES, b'{"step": 1, "loss": 0.5, "val": null}\n')
+    finish_metrics(group.pk)
+    assert values(run, "loss") == [(1, 0.5)]
+    assert not RunEvent.objects.filter(type="metrics.refused").exists()
 
 
 def test_nan_and_the_infinities_are_kept_and_answered_as_words(
