@@ -4,7 +4,6 @@ Python's tarfile is not used: it takes sizes below zero, and holds extended head
 memory.
 """
 
-import gzip
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import IO
@@ -17,6 +16,7 @@ from runs.source.archive_listing import (
     damaged,
     decoded_name,
 )
+from runs.source.gunzip import unpacked
 from runs.source.readers import PIECE_BYTES, BoundedReader, Readable, drain, read_exactly
 from workspace.sizes import MEGABYTE
 
@@ -40,6 +40,7 @@ OTHER_KINDS = {
 }
 SPARSE_NAME = "GNU.sparse.name"
 ONLY_FILES = "only files and folders may be in."
+FOLLOWED = "pack what it leads to: with tar's option -h, or --hard-dereference for hard links."
 WITHOUT_HOLES = (
     "pack its holes as zeros: as a zip, with --no-read-sparse of bsdtar (the tar of macOS), or with"
     " GNU tar without -S."
@@ -83,7 +84,7 @@ class _Stream:
 
     def __init__(self, file: IO[bytes], meter: UnpackMeter, *, compressed: bool) -> None:
         file.seek(0)
-        self._file: Readable = gzip.GzipFile(fileobj=file) if compressed else file
+        self._file: Readable = unpacked(file) if compressed else file
         self._meter = meter
 
     def read(self, size: int, /) -> bytes:
@@ -153,7 +154,8 @@ def _member(raw_name: bytes, kind: str, size: int, executable: bool) -> ArchiveM
     name, problem = decoded_name(raw_name)
     if kind not in REGULAR and kind != FOLDER:
         what = OTHER_KINDS.get(kind, "of another kind")
-        problem = f"it is {what}; {WITHOUT_HOLES if kind == SPARSE else ONLY_FILES}"
+        ways_out = {SPARSE: WITHOUT_HOLES, "1": FOLLOWED, "2": FOLLOWED}
+        problem = f"it is {what}; {ways_out.get(kind, ONLY_FILES)}"
     return ArchiveMember(_clean(name), size, problem, executable)
 
 
