@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, field
 from functools import partial
+from hashlib import sha256
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -11,7 +12,7 @@ from django.db.models import Max
 from django.utils import timezone
 from pydantic import Field
 
-from runs.config import RunConfig
+from runs.config import RunConfig, parse_valid_fields
 from runs.config_fields import RUN_NAME_LENGTH, RunName
 from runs.deletion import enqueue_deletion
 from runs.distribution import Mode
@@ -35,6 +36,8 @@ from workspace.tags import (
     TagChanges,
     changed_tags,
 )
+
+MAX_KEY_LENGTH = 100
 
 
 @dataclass(frozen=True)
@@ -76,13 +79,13 @@ def submit_run(
 ) -> Run:
     """Write a queued run and ring for it.
 
-    With a key that was used before, the run of that time is given again. Raises Invalid with every
-    error at once; a refusal of the preflight is one of them unless `force` is set.
+    With a key that was used before, the run of that time is given again; raises Conflict where it
+    is another one. Raises Invalid with every error at once; a refusal of the preflight is one of
+    them unless `force` is set.
     """
-    if idempotency_key:
-        earlier = Run.objects.filter(team=team, idempotency_key=idempotency_key).first()
-        if earlier:
-            return earlier
+    key = _bounded(idempotency_key)
+    if earlier := _submitted_with(key, team, snapshot, config):
+        return earlier
     found = check_submission(team=team, by=by, snapshot=snapshot, config=config)
     refusals = [] if force else [f for f in found.findings if f.level == "refuse"]
     if found.errors or refusals:
@@ -112,7 +115,7 @@ def submit_run(
                 tags=parsed.tags,
                 warnings=[_as_json(finding) for finding in found.findings],
                 priority=target.default_priority if parsed.priority is None else parsed.priority,
-                idempotency_key=idempotency_key,
+                idempotency_key=key,
                 resumed_from=resumable_run(team, parsed.resume_from),
                 encrypted_image_login=encrypted_login(parsed.image_login),
             )
@@ -120,10 +123,30 @@ def submit_run(
             audit(team=team, actor=by, action="run.submit", subject=f"run {run.number}")
             transaction.on_commit(wakeup.send)
     except IntegrityError:
-        if not idempotency_key:
-            raise
-        return Run.objects.get(team=team, idempotency_key=idempotency_key)
+        if earlier := _submitted_with(key, team, snapshot, config):
+            return earlier
+        raise
     return run
+
+
+def _bounded(key: str) -> str:
+    """Return a key that fits its column, and differs where keys differ."""
+    is_long = len(key) > MAX_KEY_LENGTH
+    return sha256(key.encode("utf-8", "surrogatepass")).hexdigest() if is_long else key
+
+
+def _submitted_with(key: str, team: Team, snapshot: Snapshot, config: object) -> Run | None:
+    earlier = Run.objects.filter(team=team, idempotency_key=key).first() if key else None
+    if earlier is None:
+        return None
+    parsed, errors = parse_valid_fields(config)
+    is_same = parsed is not None and json.loads(json.dumps(parsed.to_row())) == earlier.config
+    if errors or not is_same or earlier.snapshot_id != snapshot.pk:
+        raise Conflict(
+            f"Run {earlier.number} was submitted with this Idempotency-Key, from another source or"
+            " configuration. Use a new key for a new run; on the page, open the form again."
+        )
+    return earlier
 
 
 def request_cancel(run: Run, *, by: User) -> None:

@@ -10,6 +10,7 @@ from deploy.models import AccessPolicy, Service
 from deploy.selectors import current_revision
 from deploy.service_options import BY_KEY, AutoscaleOptions, RollbackRule
 from workspace.platform.forms import UnsuffixedForm
+from workspace.platform.json_body import load_json
 
 PERCENT = 100
 
@@ -216,7 +217,7 @@ class SmokeTestSection(SettingsSection):
     def clean_smoke_test_request(self) -> Any:
         text = self.cleaned_data["smoke_test_request"].strip()
         try:
-            return json.loads(text) if text else None
+            return load_json(text) if text else None
         except (ValueError, RecursionError) as error:
             raise forms.ValidationError(f"Not valid JSON: {error}.") from None
 

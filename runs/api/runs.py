@@ -1,6 +1,5 @@
 """The REST API of runs."""
 
-import json
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -19,7 +18,7 @@ from runs.supervision.idle_processes import IdleProcess, idle_processes
 from workspace.accounts.selectors import may, team_for
 from workspace.models import Role
 from workspace.platform.errors import FieldError, Invalid
-from workspace.platform.json_body import JsonBody
+from workspace.platform.json_body import JsonBody, parse_json
 from workspace.platform.openapi import described_by, json_part
 from workspace.platform.requests import ApiRequest
 from workspace.targets.selectors import target_for
@@ -156,13 +155,13 @@ def submit(
     config: Form[Annotated[str, described_by(RunConfig)]],
     force: Form[bool] = False,
 ) -> Status[Run]:
-    """Submit a run: `source` is a .zip or .tar.gz, `config` the configuration as JSON."""
+    """Submit a run: `source` is a .zip or .tar.gz, `config` the configuration as JSON.
+
+    With a header Idempotency-Key, the same request again gives the same run.
+    """
     user = request.auth
     team = team_for(user, slug, Role.MEMBER)
-    try:
-        configuration = json.loads(config)
-    except (ValueError, RecursionError) as error:
-        raise Invalid.of(FieldError("config", f"This is not JSON: {error}")) from error
+    configuration = parse_json(config, "config")
     snapshot = snapshot_from_archive(team=team, by=user, file=source, filename=source.name or "")
     run = services.submit_run(
         team=team,
@@ -170,7 +169,7 @@ def submit(
         snapshot=snapshot,
         config=configuration,
         force=force,
-        idempotency_key=request.headers.get("Idempotency-Key", "")[:100],
+        idempotency_key=request.headers.get("Idempotency-Key", ""),
     )
     return Status(201, run)
 

@@ -99,7 +99,7 @@ def _submit(request: SignedInRequest, team: Team, again: Run | None) -> HttpResp
             snapshot=snapshot,
             config=config,
             force=_is_forced(request),
-            idempotency_key=request.POST.get("idempotency_key", "")[:100],
+            idempotency_key=request.POST.get("idempotency_key", ""),
         )
     except DomainError as error:
         found = preview(team=team, by=request.user, snapshot=snapshot, config=config)

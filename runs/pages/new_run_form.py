@@ -17,6 +17,7 @@ from workspace.compute.environment_spec import CURATED
 from workspace.models import ComputeTarget
 from workspace.platform.errors import FieldError
 from workspace.platform.forms import UnsuffixedForm
+from workspace.platform.json_body import load_json
 
 MODES = [
     (Mode.SINGLE.value, "Single: one process"),
@@ -304,7 +305,7 @@ def _rows_from(data: QueryDict, kind: str) -> list[Row]:
 def _value_of(row: Row) -> Any:
     if row.kind == "list":
         try:
-            value = json.loads(row.value)
+            value = load_json(row.value)
         except (ValueError, RecursionError):
             return row.value
         return value if isinstance(value, list) else row.value

@@ -1,11 +1,10 @@
 """The configuration that a source directory brings along, to fill in the form of its run."""
 
-import json
-
 from runs.config import RunConfig, parse
 from runs.models import Snapshot
 from runs.source.snapshots import manifest_of, read
 from workspace.platform.errors import Invalid
+from workspace.platform.json_body import load_json
 
 CONFIG_FILE = "run.json"
 MAX_BYTES = 100_000
@@ -19,7 +18,7 @@ def config_in(snapshot: Snapshot) -> RunConfig | None:
     if entry.size > MAX_BYTES:
         raise Invalid(f"It has {entry.size:,} bytes; at most {MAX_BYTES:,} are read.")
     try:
-        data = json.loads(read(snapshot)[CONFIG_FILE]())
+        data = load_json(read(snapshot)[CONFIG_FILE]())
     except (ValueError, RecursionError) as error:
         raise Invalid(f"It is not JSON: {error}.") from None
     return parse(data)

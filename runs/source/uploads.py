@@ -1,6 +1,5 @@
 """Bring source directories in: what of them is sent, file by file or as one archive."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import IO
@@ -35,6 +34,7 @@ from runs.source.snapshots import (
 )
 from workspace.models import Team
 from workspace.platform.errors import FieldError, Invalid, TooLarge
+from workspace.platform.json_body import load_json
 from workspace.sizes import MEGABYTE, size_text
 
 UNPACKED_TO_LIMIT = 10
@@ -246,7 +246,7 @@ def _index_of(body: Readable) -> list[UploadedFileInfo]:
         length = int.from_bytes(read_exactly(body, INDEX_LENGTH_BYTES), "big")
         if length > MAX_INDEX_BYTES:
             raise Invalid("The index of the files is larger than 4 MB.")
-        items = json.loads(read_exactly(body, length))
+        items = load_json(read_exactly(body, length))
         announced = [
             UploadedFileInfo(str(item["path"]), item["size"], item.get("digest") or "")
             for item in items
