@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import Any
 
 from deploy.traffic.log_policy import REDACTED
+from workspace.compute.program_text import clean_text
 
 Features = dict[str, Any]
 
@@ -26,6 +27,7 @@ LONGEST_VECTOR = 32
 BINS = 10
 MOST_CATEGORIES = 20
 LONGEST_CATEGORY = 60
+LONGEST_NAME = 200
 OTHERS = "(others)"
 # Added to every bin, so that an empty one is no infinite distance.
 PSEUDO_COUNT = 0.5
@@ -178,7 +180,7 @@ def _features(row: object) -> Features:
         row = {"input": row}
     found: Features = {}
     for name, value in row.items():
-        found |= _features_of(str(name), value)
+        found |= _features_of(clean_text(str(name), LONGEST_NAME), value)
     return found
 
 
@@ -195,8 +197,11 @@ def _features_of(name: str, value: object) -> Features:
     numbers = [number for number in map(_number, flat) if number is not None]
     if not numbers:
         return {}
-    mean = math.fsum(numbers) / len(numbers)
-    spread = math.sqrt(math.fsum((one - mean) ** 2 for one in numbers) / len(numbers))
+    try:
+        mean = math.fsum(numbers) / len(numbers)
+        spread = math.sqrt(math.fsum((one - mean) ** 2 for one in numbers) / len(numbers))
+    except OverflowError:  # of numbers near the largest that there are
+        return {}
     return {f"{name} (mean)": mean, f"{name} (spread)": spread}
 
 
@@ -230,7 +235,7 @@ def _edges(ordered: Sequence[float]) -> tuple[float, ...]:
     different = sorted(set(ordered))
     if len(different) <= BINS:
         between = pairwise(different)
-        return tuple((low + high) / 2 for low, high in between)
+        return tuple(low / 2 + high / 2 for low, high in between)
     places = (len(ordered) * part // BINS for part in range(1, BINS))
     return tuple(sorted({ordered[place] for place in places}))
 
@@ -247,5 +252,5 @@ def _number(value: object) -> float | None:
 
 def _category(value: object) -> str:
     if isinstance(value, str):
-        return value[:LONGEST_CATEGORY]
+        return clean_text(value[:LONGEST_CATEGORY], LONGEST_CATEGORY)
     return json.dumps(value, default=str)[:LONGEST_CATEGORY]

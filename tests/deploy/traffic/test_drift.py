@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import re
 from typing import Any
 
 import pytest
@@ -117,6 +118,29 @@ def test_odd_values_are_counted_apart() -> None:
     assert (names.kind, len(names.edges), names.counts[-1]) == (FeatureKind.CATEGORY, 20, 200)
 
 
+ODD_INSTANCES = [
+    pytest.param([1e200] * 40, id="whose-squares-are-too-large"),
+    pytest.param([1.7e308] * 40, id="whose-sum-is-too-large"),
+    pytest.param(1.7e308, id="the-largest-number"),
+    pytest.param("a\0b", id="nul"),
+    pytest.param("\ud800", id="half-a-character"),
+    pytest.param({"\0\udfff": 1}, id="odd-name"),
+    pytest.param({"x" * 100_000: 1}, id="long-name"),
+]
+
+
+@pytest.mark.parametrize("odd", ODD_INSTANCES)
+def test_whatever_an_instance_holds_its_baseline_can_be_kept_and_compared(odd: Any) -> None:
+    rows = rows_in([odd, 1.6e308, 0, {"age": 3}] * 50)
+
+    baseline = baseline_of(rows)
+
+    kept = json.dumps({name: one.to_json() for name, one in baseline.items()}, allow_nan=False)
+    assert not {"\\u0000", "\\ud800", "\\udfff"} & set(re.findall(r"\\u[0-9a-f]{4}", kept))
+    assert len(kept) < 10_000
+    assert {one.verdict for one in compare(baseline, rows)} == {DriftLevel.STEADY}
+
+
 def test_files_are_read_in_three_forms() -> None:
     rows = [{"a": 1}, {"a": 2}]
     whole = json.dumps(rows).encode()
@@ -126,6 +150,18 @@ def test_files_are_read_in_three_forms() -> None:
     for bad in (b"a,b\n1,2\n", b"[" * 100_000, b"\xff\xfe", b"{"):
         with pytest.raises(Invalid, match="Use JSON"):
             read_instances(bad)
+
+
+def test_one_request_with_odd_numbers_takes_the_page_from_nobody(
+    client: Client, bob: User, service: Service
+) -> None:
+    client.force_login(bob)
+    keep(service, people(200))
+    client.post(f"{PAGE}baseline/", {"source": "requests"})
+    keep(service, [*people(150), [1e200] * 40, {"\0": "\ud800"}])
+
+    assert "steady" in client.get(PAGE).content.decode()
+    assert client.post(f"{PAGE}baseline/", {"source": "requests"}).status_code == 302
 
 
 @pytest.fixture
