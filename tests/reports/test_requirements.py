@@ -265,6 +265,11 @@ def test_work_on_lines_is_bounded(lines: list[str], words: str):
     assert words in problems(*lines)[-1]
 
 
+@pytest.mark.parametrize("address", ["https://[::1/a.whl", "https:///a.whl", "https://:443/a.whl"])
+def test_an_address_without_a_machine_is_refused(address: str):
+    assert "by an https:// address" in problems(f"numpy @ {address}")[0]
+
+
 @pytest.mark.django_db
 def test_a_file_that_is_no_list_of_requirements_is_not_read(submit: Submit):
     rows = "\n".join(f"0.{number},{number * 7919 % 99991}" for number in range(200_000))

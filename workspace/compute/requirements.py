@@ -4,6 +4,7 @@ import platform
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from packaging.markers import InvalidMarker, Marker
 from packaging.requirements import InvalidRequirement, Requirement
@@ -181,7 +182,7 @@ def _problem_with(line: str) -> str:
 
 
 def _package_problem(requirement: Requirement) -> str:
-    if requirement.url and not requirement.url.startswith("https://"):
+    if requirement.url and not _is_https(requirement.url):
         return "Only packages by name, or by an https:// address of an archive, can be installed."
     name = canonicalize_name(requirement.name)
     if name == "pkg-resources":
@@ -191,6 +192,14 @@ def _package_problem(requirement: Requirement) -> str:
     if ONLY_FOR_MACOS.fullmatch(name):
         return _only_for("macOS", "darwin")
     return ""
+
+
+def _is_https(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme == "https" and bool(parts.hostname)
 
 
 def _only_for(system: str, sys_platform: str) -> str:
