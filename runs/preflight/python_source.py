@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 MAX_FILE_BYTES = 1_000_000
 MAX_TOTAL_BYTES = 1_000_000
 MAX_NAME = 300
+# Names that stand for each other's targets would have twice as many with each assignment.
+MAX_TARGETS = 8
 
 Files = Mapping[str, bytes | Callable[[], bytes]]
 
@@ -250,17 +252,23 @@ def _parse(path: str, text: bytes) -> ast.Module:
 def _aliases(nodes: Sequence[ast.AST]) -> dict[str, set[str]]:
     """Map each name of the file to what it may stand for; `()` marks the result of a call."""
     aliases: dict[str, set[str]] = {}
+
+    def note(name: str, target: str) -> None:
+        targets = aliases.setdefault(name, set())
+        if len(targets) < MAX_TARGETS and len(target) <= MAX_NAME:
+            targets.add(target)
+
     assigned: dict[tuple[str, str], None] = {}
     for node in nodes:
         if isinstance(node, ast.Import):
             for imported in node.names:
                 root = imported.name.split(".")[0]
                 target = imported.name if imported.asname else root
-                aliases.setdefault(imported.asname or root, set()).add(target)
+                note(imported.asname or root, target)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             for imported in node.names:
                 target = f"{node.module}.{imported.name}"
-                aliases.setdefault(imported.asname or imported.name, set()).add(target)
+                note(imported.asname or imported.name, target)
         elif isinstance(node, ast.Assign | ast.AnnAssign | ast.NamedExpr):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             made = "()" if isinstance(node.value, ast.Call) else ""
@@ -270,8 +278,7 @@ def _aliases(nodes: Sequence[ast.AST]) -> dict[str, set[str]]:
                     assigned[name.id, chain + made] = None
     for name_id, chain in assigned:
         for target in _resolved(chain, aliases):
-            if len(target) <= MAX_NAME:
-                aliases.setdefault(name_id, set()).add(target)
+            note(name_id, target)
     return aliases
 
 

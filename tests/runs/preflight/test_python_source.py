@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from runs.preflight.python_source import MAX_TARGETS, read_source
 from tests.runs.preflight.preflight_checks import ESTIMATOR, codes_of, findings_of
 
 REACHED = [
@@ -69,6 +70,16 @@ def test_an_encoding_that_python_reads_no_source_in_is_refused(codec: str) -> No
     files = {"train.py": "import net", "net.py": f"# coding: {codec}\nx = 1"}
     (finding,) = findings_of(files)
     assert (finding.level, finding.code, finding.path) == ("refuse", "unreadable", "net.py")
+
+
+def test_names_that_stand_for_each_other_stand_for_few_things() -> None:
+    doubling = (f"b = a.x{n}\na = b.y{n}" for n in range(200))
+    script = "\n".join(["import tensorflow as a", *doubling, *["a.z"] * 100])
+
+    uses = read_source("train.py", script.encode()).uses
+
+    assert len(uses) <= MAX_TARGETS * (2 * 200 + 100)
+    assert "tensorflow.z" in {use.name for use in uses}
 
 
 def test_what_is_too_large_or_too_deep_is_left_out_with_a_warning() -> None:
