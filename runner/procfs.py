@@ -65,6 +65,18 @@ def processes_with_variable(mark: bytes) -> list[ProcessStat]:
     return found
 
 
+def processes_with_mount(place: str) -> list[ProcessStat]:
+    """List the processes that see something mounted on a path on which we see nothing.
+
+    A confined program sees its folder so, and all that it started, whatever became of them since.
+    """
+    mark = _as_mount_point(os.path.realpath(place))
+    if _sees_mount(os.getpid(), mark):
+        return []
+    found = [status_of(pid) for pid in _pids() if _sees_mount(pid, mark)]
+    return [status for status in found if status is not None and not status.is_zombie]
+
+
 def send_signal(status: ProcessStat, number: int) -> None:
     """Signal the very process that was read, never one that has its number since."""
     try:
@@ -127,6 +139,17 @@ def _sizes(content: bytes, names: tuple[bytes, ...], *, unit: int) -> int | None
 def _carries(pid: int, mark: bytes) -> bool:
     content = _read_of(pid, "environ")
     return content.startswith(mark) or b"\0" + mark in content
+
+
+def _sees_mount(pid: int, mark: bytes) -> bool:
+    lines = _read_of(pid, "mountinfo").splitlines()
+    return any(line.split()[4:5] == [mark] for line in lines)
+
+
+def _as_mount_point(path: str) -> bytes:
+    for letter in "\\ \t\n":
+        path = path.replace(letter, f"\\{ord(letter):03o}")
+    return os.fsencode(path)
 
 
 def _pids() -> list[int]:

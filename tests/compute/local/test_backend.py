@@ -109,6 +109,21 @@ def test_kill_ends_daemons_also_those_that_dropped_their_environment(
     assert states(group) == [ProcessStatusState.GONE]
 
 
+def test_kill_finds_a_daemon_that_dropped_its_environment_and_outlived_its_runner(
+    yard: Path, web: FakeServer
+) -> None:
+    sleeps = "print('daemon', os.getpid(), flush=True); os.execvpe('sleep', ['sleep', '60'], {})"
+    group, told = one(yard, web, DAEMON.format(more=sleeps, then="time.sleep(60)"))
+    daemon = until(lambda: daemon_of(bytes(told.log)))
+    until(lambda: b"sleep" in Path(f"/proc/{daemon}/cmdline").read_bytes())
+    other = two_sleepers(yard, web, "run-1-11")
+    kill_runner(group)
+    group.backend.kill(group.label)
+    until(lambda: not is_alive(daemon), "the daemon is gone")
+    assert states(other) == [ProcessStatusState.ALIVE, ProcessStatusState.ALIVE]
+    other.backend.kill(other.label)
+
+
 def test_kill_is_over_when_the_last_thread_of_a_runner_is(yard: Path, web: FakeServer) -> None:
     group, told = one(yard, web, SLEEPS)
     until(lambda: told.log)

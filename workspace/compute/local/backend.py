@@ -255,9 +255,12 @@ class LocalBackend:
     def _living(self, group_id: str) -> list[procfs.ProcessStat]:
         """Find what lives of a group, each runner before what it would see ending.
 
-        That is what carries its mark, and what descends from its runners.
+        That is what carries its mark, what is confined to its folder, and what descends from its
+        runners.
         """
-        marked = procfs.processes_with_variable(_mark_of(self._group(group_id)))
+        group = self._group(group_id)
+        marked = procfs.processes_with_variable(_mark_of(group))
+        confined = procfs.processes_with_mount(str(group))
         below = [
             process
             for _, folder in self._folders(group_id)
@@ -265,7 +268,7 @@ class LocalBackend:
             for process in (runner, *procfs.descendants(runner.pid))
             if not process.is_zombie
         ]
-        return list({process.pid: process for process in [*below, *marked]}.values())
+        return list({process.pid: process for process in [*below, *marked, *confined]}.values())
 
     @contextmanager
     def _choosing_ports(self) -> Iterator[set[int]]:
