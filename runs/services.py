@@ -140,13 +140,19 @@ def _submitted_with(key: str, team: Team, snapshot: Snapshot, config: object) ->
     if earlier is None:
         return None
     parsed, errors = parse_valid_fields(config)
-    is_same = parsed is not None and json.loads(json.dumps(parsed.to_row())) == earlier.config
+    # Its row may be of an older version, which had fewer fields.
+    before = RunConfig.from_row(earlier.config).to_row()
+    is_same = parsed is not None and _plain_json(parsed.to_row()) == _plain_json(before)
     if errors or not is_same or earlier.snapshot_id != snapshot.pk:
         raise Conflict(
             f"Run {earlier.number} was submitted with this Idempotency-Key, from another source or"
             " configuration. Use a new key for a new run; on the page, open the form again."
         )
     return earlier
+
+
+def _plain_json(row: dict[str, Any]) -> Any:
+    return json.loads(json.dumps(row))
 
 
 def request_cancel(run: Run, *, by: User) -> None:

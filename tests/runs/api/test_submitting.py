@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
+from runs.models import Run
 from tests.factories import bearer, make_target
 from tests.runs.source.archive_builders import tar_gz_of
 from workspace.models import Team
@@ -44,6 +45,14 @@ def send(bob: User, team: Team, broker: object) -> Send:
 @pytest.mark.parametrize("key", ["a", "é", "x" * 1000])
 def test_the_same_request_with_the_same_key_gives_the_same_run(send: Send, key: str):
     assert send(key)["number"] == send(key)["number"]
+
+
+def test_a_request_of_before_an_update_still_gives_the_same_run(send: Send):
+    number = send("a")["number"]
+    run = Run.objects.get()
+    del run.config["tags"]
+    run.save(update_fields=["config"])
+    assert send("a")["number"] == number
 
 
 def test_without_a_key_each_request_is_a_run(send: Send):
