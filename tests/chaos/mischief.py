@@ -7,20 +7,35 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
+from tests.chaos.own_postgres import OwnPostgres
+from tests.chaos.stepped_clock import SteppedClock
 from tests.config.server.launched import is_alive
+from tests.docker.restartable_engine import OwnEngineProduct
 from tests.product.product import PARTS, Product
 
 LONGEST_SECONDS = 6.0  # longer than the lease of a supervisor that is paused
+LONGEST_STEP_SECONDS = 3 * 60 * 60
+ENGINE_STOP, ENGINE_KILL = "stop the engine for a while", "kill the engine"
 
 
 class Mischief:
-    """Does harm to a product that no run may suffer from, and keeps count of it."""
+    """Does harm to a product that no run may suffer from, and keeps count of it.
 
-    def __init__(self, product: Product, seed: int) -> None:
+    Every kind of harm comes once before one comes again.
+    """
+
+    def __init__(
+        self,
+        product: Product,
+        seed: int,
+        clock: SteppedClock | None,
+        postgres: OwnPostgres | None,
+    ) -> None:
         self.done: Counter[str] = Counter()
+        self.has_done_everything = False
         self._product = product
         self._chance = random.Random(seed)  # noqa: S311 - repeatable, not secret
         self._kinds: list[Callable[[], str]] = [
@@ -30,14 +45,31 @@ class Mischief:
             self._pause_program,
             self._kill_everything,
         ]
-        if not os.environ.get("DATABASE_URL"):
+        if clock is not None:
+            self._clock = clock
+            self._kinds += [self._step_clock, self._step_clock]
+        if postgres is None:
             self._kinds.append(self._lock_database)
+        else:
+            self._postgres = postgres
+            self._kinds += [self._restart_postgres, self._pause_postgres]
+        if isinstance(product, OwnEngineProduct):
+            self._engine = product.engine
+            self._kinds += [self._restart_engine, self._pause_engine]
         if os.path.ismount(self._disk):
             self._kinds.append(self._fill_disk)
+        self._coming: list[Callable[[], str]] = []
 
     def do_something(self) -> None:
-        self.done[self._chance.choice(self._kinds)()] += 1
+        if not self._coming:
+            self._coming = self._chance.sample(self._kinds, len(self._kinds))
+        self.done[self._coming.pop()()] += 1
+        self.has_done_everything |= not self._coming
         time.sleep(self._chance.random())
+
+    @property
+    def engine_restarts(self) -> int:
+        return self.done[ENGINE_STOP] + self.done[ENGINE_KILL]
 
     @property
     def _disk(self) -> Path:
@@ -85,6 +117,40 @@ class Mischief:
             time.sleep(seconds)
             database.rollback()
         return "lock the database"
+
+    def _step_clock(self) -> str:
+        """Set the clock of the product and of its PostgreSQL ahead, or back."""
+        before = self._clock.seconds_ahead
+        self._clock.set(self._chance.randint(-LONGEST_STEP_SECONDS, LONGEST_STEP_SECONDS))
+        return f"set the clock {'ahead' if self._clock.seconds_ahead > before else 'back'}"
+
+    def _restart_postgres(self) -> str:
+        seconds = self._seconds()
+        self._postgres.stop()
+        time.sleep(seconds)
+        self._postgres.start()
+        return "stop PostgreSQL for a while"
+
+    def _pause_postgres(self) -> str:
+        seconds = self._seconds()
+        with ExitStack() as paused_ones:
+            for pid in self._postgres.processes():
+                paused_ones.enter_context(paused(pid))
+            time.sleep(seconds)
+        return "pause PostgreSQL"
+
+    def _restart_engine(self) -> str:
+        """Let the engine end in good order or not; its containers end, too, at its restart."""
+        how, seconds = self._chance.choice([ENGINE_STOP, ENGINE_KILL]), self._seconds()
+        (self._engine.stop if how == ENGINE_STOP else self._engine.kill)()
+        time.sleep(seconds)
+        self._engine.start()
+        return how
+
+    def _pause_engine(self) -> str:
+        with paused(self._engine.pid):
+            time.sleep(self._seconds())
+        return "pause the engine"
 
     def _fill_disk(self) -> str:
         """Leave no byte for logs."""

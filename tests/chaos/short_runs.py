@@ -9,6 +9,9 @@ from typing import Any, TypeVar
 import httpx
 
 from tests.chaos.mischief import signal_if_alive
+from tests.docker.docker_product import TARGET
+from tests.docker.engine import BASE_IMAGE
+from tests.docker.restartable_engine import OwnEngineProduct
 from tests.product.product import OVER, Product
 from tests.product.sources import script
 from tests.product.steady_run import check_end
@@ -26,7 +29,14 @@ sys.exit(code)
 """
 EVERY = 3  # of so many runs one is canceled, and one loses its runner
 PATIENCE = 240.0
-
+LOCAL = "local"
+# A run in a container starts again when its engine did.
+IN_CONTAINER: dict[str, Any] = {
+    "compute_target": TARGET,
+    "custom_docker_image": BASE_IMAGE,
+    "max_restarts": 9,
+}
+ON_ENGINE = 0.6
 
 T = TypeVar("T")
 
@@ -36,6 +46,7 @@ class ShortRuns:
 
     def __init__(self, product: Product, seed: int) -> None:
         self._product = product
+        self._has_engine = isinstance(product, OwnEngineProduct)
         self._chance = random.Random(seed)  # noqa: S311 - repeatable, not secret
         self._spoiled: set[int] = set()
         self._others = set(self._all_numbers())
@@ -43,11 +54,15 @@ class ShortRuns:
 
     def submit(self) -> None:
         """Submit a run, twice where the answer to the first time is lost."""
-        code, lines = self._chance.choice([0, 0, 3]), self._chance.randint(20, 120)
+        params = {
+            "--code": self._chance.choice([0, 0, 3]),
+            "--lines": self._chance.randint(20, 120),
+        }
+        place: dict[str, Any] = {"compute_target": LOCAL}
+        if self._has_engine and self.submitted % EVERY != 1 and self._chance.random() < ON_ENGINE:
+            params["--code"], place = 0, IN_CONTAINER
         number = self._until_answered(
-            lambda: self._product.submit(
-                script(PROGRAM), script_params={"--code": code, "--lines": lines}
-            )
+            lambda: self._product.submit(script(PROGRAM), script_params=params, **place)
         )
         self.submitted += 1
         if self.submitted % EVERY == 1:
@@ -58,7 +73,7 @@ class ShortRuns:
             self._spoiled.add(number)
             self._kill_runner(number)
 
-    def check(self) -> None:
+    def check(self, *, engine_restarts: int) -> None:
         """Wait for the end of every run since the first, and check what is left of it."""
         numbers = set(self._all_numbers()) - self._others
         assert len(numbers) >= self.submitted
@@ -66,6 +81,7 @@ class ShortRuns:
             run = self._product.wait_for_end(number, seconds=PATIENCE)
             check_end(self._product, number, run)
             self._check_one(number, run)
+            assert run["restarts"] <= engine_restarts, f"run {number}"
 
     def _kill_runner(self, number: int) -> None:
         def runners_or_end() -> list[int] | bool:
@@ -84,6 +100,9 @@ class ShortRuns:
         if number in self._spoiled:
             assert lines == everything[: len(lines)], f"run {number}"
             return
+        for attempt in range(1, run["attempt"]):
+            before = self._product.log(number, f"attempt-{attempt}-worker-0").decode().splitlines()
+            assert before == everything[: len(before)], f"run {number}, attempt {attempt}"
         code = int(params["--code"])
         assert lines == everything, f"run {number}"
         assert run["status"] == ("Failed" if code else "Completed"), run["end_detail"]

@@ -9,8 +9,9 @@ from psycopg import sql
 
 
 class Database:
-    def __init__(self) -> None:
-        self._server = os.environ.get("DATABASE_URL", "")
+    def __init__(self, server: str | None = None) -> None:
+        """Make one on the PostgreSQL with this URL, on the tests' unless one is named."""
+        self._server = os.environ.get("DATABASE_URL", "") if server is None else server
         self._name = ""
         self.variables: dict[str, str] = {}
         if self._server.startswith("postgres"):

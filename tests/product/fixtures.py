@@ -27,9 +27,14 @@ def fresh_product(tmp_path: Path, shared_product: Product) -> Iterator[Product]:
     folder = tmp_path / "product"
     folder.mkdir()
     made = Product(folder)
-    environments = shared_product.home / "environments"
-    environments.mkdir(exist_ok=True)
-    (made.home / "environments").symlink_to(environments)
+    share_environments(shared_product, made)
     made.start()
     yield made
     made.end()
+
+
+def share_environments(owner: Product, other: Product) -> None:
+    """Let a product that was not started yet have the environments that another built."""
+    environments = owner.home / "environments"
+    environments.mkdir(exist_ok=True)
+    (other.home / "environments").symlink_to(environments)

@@ -41,11 +41,16 @@ class Living:
 
 
 class Product:
-    def __init__(self, folder: Path, variables: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        variables: Mapping[str, str] | None = None,
+        database_server: str | None = None,
+    ) -> None:
         self.home = folder / "home"
         self.home.mkdir()
         self._folder = folder
-        self._database = Database()
+        self._database = Database(database_server)
         self._environment = {
             "TRAINYARD_HOME": str(self.home),
             "TRAINYARD_PORT": str(free_port(())),
