@@ -1,7 +1,7 @@
 """How long ago something was and when it is due, whatever the wall clock does meanwhile.
 
-A stored time is compared with the wall clock once, when it is first asked about; from then on the
-monotonic clock counts. A time in the future, left by a clock that ran ahead, counts as now.
+A stored time is turned into a moment of the monotonic clock once, by how the wall clock was set
+when it was stored. A time in the future, left by a clock that ran ahead, counts as now.
 """
 
 import threading
@@ -10,9 +10,10 @@ from collections import OrderedDict
 from collections.abc import Hashable, Mapping
 from datetime import datetime, timedelta
 
-from django.utils import timezone
+from workspace.platform.clock_settings import clock_settings
 
 MAX_REMEMBERED = 100_000
+UNSEEN_SECONDS = 10.0  # a supervisor that starts again sees a step of the clock so late
 AT_ONCE = timedelta(0)
 
 _moments: OrderedDict[datetime, float] = OrderedDict()
@@ -35,11 +36,22 @@ def _moment_of(at: datetime, most_ahead: timedelta) -> float:
         if at in _moments:
             _moments.move_to_end(at)
         else:
-            ahead = min(at - timezone.now(), most_ahead)
-            _moments[at] = time.monotonic() + ahead.total_seconds()
+            _moments[at] = _find_moment(at.timestamp(), most_ahead.total_seconds())
             if len(_moments) > MAX_REMEMBERED:
                 _moments.popitem(last=False)
         return _moments[at]
+
+
+def _find_moment(at: float, most_ahead: float) -> float:
+    """Return when the wall clock showed `at`, for the last time, or else when it was nearest."""
+    settings = clock_settings()
+    until = time.monotonic()
+    found: list[tuple[float, float]] = []
+    for since, ahead in reversed(settings):
+        moment = min(max(at - ahead, since - UNSEEN_SECONDS), until + most_ahead)
+        found.append((abs(at - ahead - moment), moment))
+        until = since
+    return min(found, key=lambda distance_and_moment: distance_and_moment[0])[1]
 
 
 class Stillness:

@@ -20,6 +20,7 @@ from workspace.environments.services import requeue_abandoned_builds
 from workspace.one_look import one_look
 from workspace.platform import leases, wakeup
 from workspace.platform.clock import Pace
+from workspace.platform.clock_settings import clock_settings
 from workspace.status import report_tick
 from workspace.targets.poller import TargetPoller
 from workspace.targets.reachability import Reachability
@@ -51,6 +52,7 @@ class Command(BaseCommand):
             while not self.stopping:
                 started = time.monotonic()
                 reap()
+                clock_settings()  # so that a step of the clock is known from when it was made
                 try:
                     close_old_connections()
                     fence = leases.take(DUTY, holder)
