@@ -38,7 +38,7 @@ test: tools ## Run the tests (ARGS="-k name" to choose, ARGS="-n 0" for one proc
 test-quick: tools ## Run the tests that are quick and need no TensorFlow, browser, engine or product
 	@$(BIN)/pytest $(IN_PARALLEL) -m "$(QUICK)" --hypothesis-profile=quick $(ARGS)
 
-chaos: tools ## Kill, pause and fill what a product needs, at random (SECONDS=600 SEED=1)
+chaos: tools ## Kill, pause, fill and stop what a product needs, and set its clock, at random (SECONDS=600 SEED=1)
 	@CHAOS_SECONDS=$(SECONDS) CHAOS_SEED=$(SEED) $(BIN)/pytest -n 0 -s tests/chaos
 
 test-postgres: tools ## Run the tests on the PostgreSQL of DATABASE_URL

@@ -131,12 +131,11 @@ def tell(mischief: Mischief, runs: ShortRuns) -> None:
 
 @contextmanager
 def service(product: Product) -> Iterator[str]:
-    """Serve a small model while the block runs; yields the key of its service."""
+    """Have a small model served, from some time in the block on; yields the key of its service."""
     run = product.submit(script(EXPORT), framework_version="2.21", compute_target=LOCAL)
-    assert product.wait_for_end(run, seconds=PATIENCE)["status"] == "Completed"
+    assert product.wait_for_end(run, seconds=BUILD_PATIENCE)["status"] == "Completed"
     registration = {"run": run, "path": "outputs/plus1", "name": "plus"}
     product.post("/models", {**registration, "framework_version": "2.21"})
     key = product.post("/services", {"name": "plus", "model": "plus:1"})["secrets"]["primary"]
-    wait_for(lambda: score(product, key) == 11.0, "the first answer", BUILD_PATIENCE)
     yield key
     assert product.call("DELETE", "/services/plus").status_code == 204
