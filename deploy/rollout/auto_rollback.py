@@ -14,6 +14,7 @@ from deploy.models import Revision, Service, Traffic
 from deploy.rollout.plan import RevisionView, RolloutPlan
 from deploy.service_options import RollbackRule
 from deploy.traffic.latency_histogram import percentile, sum_buckets
+from workspace.platform.clock import steady
 
 LAST_MINUTE = timedelta(seconds=60)
 log = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ def reason_to_roll_back(
     rows = [
         row
         for row in last_minutes.get(newest.pk, [])
-        if newest.verified_at is None or row.at >= newest.verified_at
+        if newest.verified_at is None or steady(row.at) >= newest.verified_at
     ]
     seen = RecentTraffic(
         sum(row.requests for row in rows),

@@ -14,7 +14,7 @@ from deploy.rollout.plan import RevisionView, RolloutPlan
 from deploy.rollout.scaling_rule import METRICS_LAG, LoadSample, wanted_replicas
 from deploy.service_options import AutoscaleOptions
 from deploy.traffic.counters import INTERVAL_SECONDS
-from workspace.platform.clock import age_of
+from workspace.platform.clock import age_of, steady_now
 
 SPAN = timedelta(seconds=INTERVAL_SECONDS)
 log = logging.getLogger(__name__)
@@ -86,10 +86,10 @@ def replicas_to_set(
     found = {}
     for view in plan.serving:
         # One that has just been verified has no loads of its own yet.
-        at_least_until = (view.verified_at or now) + cool_down
+        at_least_until = (view.verified_at or steady_now()) + cool_down
         samples = load.samples.get(view.pk, [])
         wanted = wanted_replicas(rule, samples, now=now, used_at=used_at)
-        if wanted and view.wanted > wanted and now < at_least_until:
+        if wanted and view.wanted > wanted and steady_now() < at_least_until:
             continue
         if wanted != view.wanted:
             found[view] = wanted

@@ -8,7 +8,7 @@ from deploy.models import Revision, Service
 from deploy.rollout.plan import ALL_TRAFFIC, RevisionView, RolloutPlan, plan_rollout
 from deploy.selectors import counted, current_revision, revisions_of
 from runs.events import group_of_service, nudge_on_commit
-from workspace.platform.clock import age_of
+from workspace.platform.clock import steady, steady_now
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ def revision_view(revision: Revision, ready: int) -> RevisionView:
         ready=ready,
         weight=revision.weight,
         is_shadow=revision.is_shadow,
-        verified_at=revision.verified_at and timezone.now() - age_of(revision.verified_at),
+        verified_at=revision.verified_at and steady(revision.verified_at),
         has_failed=bool(revision.failure),
     )
 
@@ -29,7 +29,7 @@ def revision_view(revision: Revision, ready: int) -> RevisionView:
 def rollout_plan(service: Service) -> RolloutPlan:
     """Return which revisions of a service are to have replicas."""
     views = [revision_view(one, one.ready) for one in counted(revisions_of(service))]
-    return plan_rollout(views, now=timezone.now(), keeps_previous=bool(service.rollback))
+    return plan_rollout(views, now=steady_now(), keeps_previous=bool(service.rollback))
 
 
 def verify_ready_revisions(service: Service) -> None:

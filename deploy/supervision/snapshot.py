@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db.models import Q, QuerySet
-from django.utils import timezone
 
 from deploy.models import Replica, ReplicaState, Revision, Service, ServiceState, Traffic
 from deploy.rollout.auto_rollback import last_minutes_of, reason_to_roll_back
@@ -15,6 +14,7 @@ from deploy.rollout.plan import RevisionView, RolloutPlan, plan_rollout
 from deploy.rollout.revisions import revision_view
 from deploy.selectors import replicas_with_models
 from deploy.supervision.service_state import ServiceView, state_of
+from workspace.platform.clock import steady_now
 
 COLUMNS_OF_REVISIONS = (
     "service",
@@ -96,7 +96,7 @@ class ServiceSnapshot:
         )
         return plan_rollout(
             [revision_view(one, ready[one.pk]) for one in self.revisions],
-            now=timezone.now(),
+            now=steady_now(),
             keeps_previous=bool(self.service.rollback),
         )
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.utils import timezone
 
 from runs.events import EventData, RunHung, RunProgressResumed, record
 from runs.logs.log_file import log_of
@@ -33,14 +34,14 @@ class HangDetector:
     def __init__(self) -> None:
         self._progress: dict[str, datetime] = {}
 
-    def check(self, run: Run, group: ProcessGroup, now: datetime) -> EndVerdict | None:
+    def check(self, run: Run, group: ProcessGroup) -> EndVerdict | None:
         """Record that a running run makes no progress, or makes progress again.
 
         Returns a verdict where the target fails hung runs.
         """
         allowed = timedelta(seconds=run.target.hang_timeout_seconds)
         last_progress = self._last_progress(run, group, allowed)
-        if age_of(last_progress) <= allowed or not _has_full_monitoring(group, now, allowed):
+        if age_of(last_progress) <= allowed or not _has_full_monitoring(group, allowed):
             if run.hung_since is not None and last_progress > run.hung_since:
                 _set(run, None, RunProgressResumed(since=run.hung_since.isoformat()))
             return None
@@ -93,16 +94,17 @@ def last_lines(run: Run) -> Iterator[tuple[str, str]]:
         yield name, lines[0] if lines else ""
 
 
-def _has_full_monitoring(group: ProcessGroup, now: datetime, allowed: timedelta) -> bool:
+def _has_full_monitoring(group: ProcessGroup, allowed: timedelta) -> bool:
     """Return whether every process reported all the time, so that no sign of progress was missed.
 
     While this server is away, runners keep their reports to themselves.
     """
+    since = timezone.now() - allowed
     enough = min(allowed.total_seconds() / SAMPLE_EVERY_SECONDS / 2, SAMPLES_ENOUGH)
     return all(
         process.heartbeat_at is not None
         and age_of(process.heartbeat_at) < HEARD_WITHIN
-        and process.usage.filter(at__gt=now - allowed).count() >= enough
+        and process.usage.filter(at__gt=since).count() >= enough
         for process in Process.objects.filter(group=group, exited_at=None)
     )
 

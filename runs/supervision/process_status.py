@@ -4,16 +4,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 
 from django.db.models import QuerySet
-from django.utils import timezone
 
 from runs.models import Process, ProcessGroup
 from runs.states import ProcessState
 from runs.supervision.decisions import ProcessView, needs_status_check
 from workspace.compute.base import Backend, ProcessStatus, ProcessStatusState, TargetUnreachable
-from workspace.platform.clock import age_of
+from workspace.platform.clock import steady
 from workspace.targets.reachability import Reachability
 
 
@@ -67,7 +65,7 @@ def _views_unless_dead(
 def reported_views(group: ProcessGroup) -> list[ProcessView]:
     """Return the processes of a group as their runners reported them.
 
-    Their times are as long ago as `clock.age_of` says, so that no step of the clock tells on them.
+    Their times are those of `clock.steady`, so that no step of the clock tells on them.
     """
     return [_view_of(process) for process in Process.objects.filter(group=group)]
 
@@ -106,10 +104,6 @@ def _not_alive(processes: Iterable[Process], shown: Mapping[str, ProcessStatus])
     ]
 
 
-def _steady(at: datetime | None) -> datetime | None:
-    return at and timezone.now() - age_of(at)
-
-
 def _view_of(
     process: Process,
     *,
@@ -124,10 +118,10 @@ def _view_of(
         exit_code=process.exit_code,
         reason=process.exit_reason,
         out_of_memory=process.out_of_memory,
-        exited_at=_steady(process.exited_at),
+        exited_at=process.exited_at and steady(process.exited_at),
         is_alive=is_alive,
         is_shipping=is_shipping,
         backend_reason=status.reason if status else "",
-        heartbeat_at=_steady(process.heartbeat_at),
+        heartbeat_at=process.heartbeat_at and steady(process.heartbeat_at),
         published_ports=status.published_ports if status else (),
     )

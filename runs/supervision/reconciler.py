@@ -8,8 +8,6 @@ import logging
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
-from django.utils import timezone
-
 from runs.config import RunConfig
 from runs.launch import plan
 from runs.lifecycle import StaleRun, conclude, finalize, requeue, return_to_queue, transition
@@ -51,7 +49,7 @@ from runs.supervision.teardown import Teardown
 from workspace.compute.base import Backend, BackendError, TargetUnreachable
 from workspace.environments.services import enqueue_build
 from workspace.models import EnvironmentState
-from workspace.platform.clock import Pace, age_of
+from workspace.platform.clock import Pace, age_of, steady, steady_now
 from workspace.platform.errors import DomainError
 from workspace.targets.reachability import Reachability
 
@@ -184,7 +182,7 @@ class RunReconciler:
             self._requeue(run, group)
             return
         config = RunConfig.from_row(run.config)
-        since = timezone.now() - age_of(run.starting_at or group.created_at)
+        since = steady(run.starting_at or group.created_at)
         backend = self._reachability.backend(group.target)
         try:
             if self._looks.is_due(group.label):
@@ -192,7 +190,7 @@ class RunReconciler:
         except TargetUnreachable:
             raise
         except BackendError as error:
-            if error.retryable and timezone.now() - since <= config.start_deadline:
+            if error.retryable and steady_now() - since <= config.start_deadline:
                 raise
             _end(run, EndVerdict(EndReason.START_FAILED, str(error)))
             return
@@ -200,7 +198,7 @@ class RunReconciler:
         if group.barrier_opened_at is not None:
             transition(run, RunStatus.RUNNING)
             return
-        now = timezone.now()
+        now = steady_now()
         seen = self._process_views(group, backend)
         if start_timeout_verdict(seen, since, config.start_deadline, now):
             seen = process_views(group, backend)  # the target may say why
@@ -217,7 +215,7 @@ class RunReconciler:
             return
         config = RunConfig.from_row(run.config)
         limit = config.max_run_duration_seconds
-        now = timezone.now()
+        now = steady_now()
         if live:
             seen = live.processes
             unreachable.mark_reachable(run)
@@ -231,7 +229,7 @@ class RunReconciler:
             message = f"The run reached its maximum duration of {limit} s."
             _end(run, EndVerdict(EndReason.TIME_LIMIT, message))
         elif self._looks.is_due(f"{group.label} still", _hang_check_interval(run)):
-            verdict = self._hangs.check(run, group, now)
+            verdict = self._hangs.check(run, group)
             if verdict:
                 _end(run, verdict)
 
@@ -251,7 +249,7 @@ class RunReconciler:
         is_preempted = run.requeue_reason == RequeueReason.PREEMPTED
         if group.stop_requested_at is None:
             mode = RunConfig.from_row(run.config).mode
-            verdict = end_verdict(mode, reported_views(group), timezone.now())
+            verdict = end_verdict(mode, reported_views(group), steady_now())
             if verdict and verdict.reason == EndReason.COMPLETED:
                 finalize(run, verdict.reason, message=verdict.message, process=verdict.process)
                 return

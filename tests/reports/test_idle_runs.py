@@ -65,7 +65,7 @@ def looks(run: Run, *, timeout: int = 60, fails: bool = False) -> Any:
     """Have the supervisor look whether a run makes progress."""
     ComputeTarget.objects.update(hang_timeout_seconds=timeout, fail_hung_runs=fails)
     run = Run.objects.select_related("target").get(pk=run.pk)
-    return HangDetector().check(run, run.attempts.get(), timezone.now())
+    return HangDetector().check(run, run.attempts.get())
 
 
 def worker_1_is_done(run: Run) -> None:

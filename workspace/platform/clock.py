@@ -8,7 +8,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from workspace.platform.clock_settings import clock_settings
 
@@ -16,8 +16,19 @@ MAX_REMEMBERED = 100_000
 UNSEEN_SECONDS = 10.0  # a supervisor that starts again sees a step of the clock so late
 AT_ONCE = timedelta(0)
 
+_ORIGIN = datetime.now(UTC) - timedelta(seconds=time.monotonic())
 _moments: OrderedDict[datetime, float] = OrderedDict()
 _lock = threading.Lock()
+
+
+def steady_now() -> datetime:
+    """Return the time by a clock that nobody sets. It may be compared with `steady` times alone."""
+    return _ORIGIN + timedelta(seconds=time.monotonic())
+
+
+def steady(at: datetime) -> datetime:
+    """Return what the clock of `steady_now` showed when a stored time was now."""
+    return _ORIGIN + timedelta(seconds=_moment_of(at, AT_ONCE))
 
 
 def age_of(at: datetime) -> timedelta:
