@@ -1,24 +1,51 @@
 """How long ago something was and when it is due, whatever the wall clock does meanwhile.
 
-A stored time is turned into a moment of the monotonic clock once, by how the wall clock was set
-when it was stored. A time in the future, left by a clock that ran ahead, counts as now.
+The monotonic clock is the same for all processes of a machine. How far the wall clock is ahead of
+it changes only when somebody sets the wall clock. The home keeps how it was set since the boot, so
+a stored time is turned into a moment of the monotonic clock by how the wall clock was set when it
+was stored. A time in the future, left by a clock that ran ahead, counts as now.
 """
 
+import json
+import logging
+import math
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
 
-from workspace.platform.clock_settings import clock_settings
+from django.conf import settings
+from django.utils import timezone
+
+from runner.process_directory import write_json
 
 MAX_REMEMBERED = 100_000
 UNSEEN_SECONDS = 10.0  # a supervisor that starts again sees a step of the clock so late
 AT_ONCE = timedelta(0)
 
+SETTINGS_FILE = "clock.json"
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+MAX_SETTINGS = 100
+SMALLEST_STEP_SECONDS = 1.0  # less is how clocks are kept right
+LONGEST_LOOK_SECONDS = 0.1
+log = logging.getLogger(__name__)
+
+
+class ClockSetting(NamedTuple):
+    """The wall clock was seen `ahead` seconds ahead of the monotonic one from `since` on by it."""
+
+    since: float
+    ahead: float
+
+
 _ORIGIN = datetime.now(UTC) - timedelta(seconds=time.monotonic())
 _moments: OrderedDict[datetime, float] = OrderedDict()
 _lock = threading.Lock()
+_settings: list[ClockSetting] = []
+_settings_lock = threading.Lock()
 
 
 def steady_now() -> datetime:
@@ -55,14 +82,76 @@ def _moment_of(at: datetime, most_ahead: timedelta) -> float:
 
 def _find_moment(at: float, most_ahead: float) -> float:
     """Return when the wall clock showed `at`, for the last time, or else when it was nearest."""
-    settings = clock_settings()
     until = time.monotonic()
     found: list[tuple[float, float]] = []
-    for since, ahead in reversed(settings):
+    for since, ahead in reversed(clock_settings()):
         moment = min(max(at - ahead, since - UNSEEN_SECONDS), until + most_ahead)
         found.append((abs(at - ahead - moment), moment))
         until = since
     return min(found, key=lambda distance_and_moment: distance_and_moment[0])[1]
+
+
+def clock_settings() -> list[ClockSetting]:
+    """Return how the wall clock was set, the present setting last."""
+    now, ahead = _read_clocks()
+    with _settings_lock:
+        if not _settings or _is_step(_settings[-1], ahead):
+            _settings[:] = _load_settings() or _settings
+            if not _settings:
+                _settings.append(ClockSetting(-math.inf, ahead))
+                _store_settings()
+            elif _is_step(_settings[-1], ahead):
+                _settings.append(ClockSetting(now, ahead))
+                _store_settings()
+        return list(_settings)
+
+
+def forget_settings() -> None:
+    """Forget what this process knows; the home does not."""
+    with _settings_lock:
+        _settings.clear()
+
+
+def _read_clocks() -> tuple[float, float]:
+    """Return the monotonic time, and how far the wall clock is ahead of it."""
+    while True:
+        before = time.monotonic()
+        wall = timezone.now().timestamp()
+        if time.monotonic() - before < LONGEST_LOOK_SECONDS:  # else this process was held up
+            return before, wall - before
+
+
+def _is_step(last: ClockSetting, ahead: float) -> bool:
+    return abs(ahead - last.ahead) >= SMALLEST_STEP_SECONDS
+
+
+def _load_settings() -> list[ClockSetting]:
+    try:
+        kept = json.loads(_settings_file().read_text())
+        if kept["boot"] != _boot_id():
+            return []
+        return [ClockSetting(float(since), float(ahead)) for since, ahead in kept["settings"]]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        log.warning("Could not read how the clock was set: %s", error)
+        return []
+
+
+def _store_settings() -> None:
+    del _settings[:-MAX_SETTINGS]
+    try:
+        write_json(str(_settings_file()), {"boot": _boot_id(), "settings": _settings})
+    except OSError as error:
+        log.warning("Could not keep how the clock was set: %s", error)
+
+
+def _boot_id() -> str:
+    return BOOT_ID.read_text().strip()
+
+
+def _settings_file() -> Path:
+    return Path(settings.TRAINYARD_HOME) / SETTINGS_FILE
 
 
 class Stillness:

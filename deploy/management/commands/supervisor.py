@@ -19,8 +19,7 @@ from workspace.compute.runner_processes import reap
 from workspace.environments.services import requeue_abandoned_builds
 from workspace.one_look import one_look
 from workspace.platform import leases, wakeup
-from workspace.platform.clock import Pace
-from workspace.platform.clock_settings import clock_settings
+from workspace.platform.clock import Pace, clock_settings
 from workspace.status import report_tick
 from workspace.targets.poller import TargetPoller
 from workspace.targets.reachability import Reachability

@@ -16,7 +16,7 @@ from tests.runs.supervision.supervised_runs import (
     processes,
     tick,
 )
-from workspace.platform import clock_settings
+from workspace.platform.clock import clock_settings, forget_settings
 
 pytestmark = pytest.mark.django_db
 HOUR = timedelta(hours=1)
@@ -25,9 +25,9 @@ HOUR = timedelta(hours=1)
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[timedelta], None]]:
     real = timezone.now
-    clock_settings.forget()
+    forget_settings()
     yield lambda by: monkeypatch.setattr(timezone, "now", lambda: real() + by)
-    clock_settings.forget()
+    forget_settings()
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def step_amid_calls(
     """Set the clock anew whenever the target is asked something, from now on."""
 
     def begin(step: timedelta) -> None:
-        clock_settings.clock_settings()
+        clock_settings()
         times = count(1)
         for name in ("start", "observe"):
             call = getattr(backend, name)

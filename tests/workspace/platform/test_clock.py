@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from django.utils import timezone
 
-from workspace.platform import clock, clock_settings
-from workspace.platform.clock import age_of, has_come
+from workspace.platform import clock
+from workspace.platform.clock import age_of, clock_settings, has_come
 
 HOUR = timedelta(hours=1)
 MOMENT = timedelta(seconds=30)
@@ -30,7 +30,7 @@ def set_clock(monkeypatch: pytest.MonkeyPatch) -> SetClock:
 def start_again() -> None:
     """Forget what a process that ends forgets."""
     clock._moments.clear()
-    clock_settings.forget()
+    clock.forget_settings()
 
 
 @pytest.fixture(autouse=True)
@@ -84,11 +84,11 @@ def test_what_was_due_has_come() -> None:
 def test_what_was_stored_before_a_step_is_as_old_when_it_is_first_asked_about_after_it(
     set_clock: SetClock, step: timedelta, is_seen: bool, is_killed: bool
 ) -> None:
-    clock_settings.clock_settings()
+    clock_settings()
     at = timezone.now() - MOMENT
     set_clock(step)
     if is_seen:
-        clock_settings.clock_settings()
+        clock_settings()
     if is_killed:
         start_again()
     assert MOMENT <= age_of(at) < 2 * MOMENT
@@ -96,7 +96,7 @@ def test_what_was_stored_before_a_step_is_as_old_when_it_is_first_asked_about_af
 
 @pytest.mark.parametrize("step", [HOUR, -HOUR], ids=["ahead", "back"])
 def test_what_is_stored_after_a_step_is_new(set_clock: SetClock, step: timedelta) -> None:
-    clock_settings.clock_settings()
+    clock_settings()
     set_clock(step)
     at = timezone.now()
     start_again()
@@ -104,11 +104,11 @@ def test_what_is_stored_after_a_step_is_new(set_clock: SetClock, step: timedelta
 
 
 def test_after_many_steps_each_time_is_as_old_as_it_is(set_clock: SetClock) -> None:
-    clock_settings.clock_settings()
+    clock_settings()
     stored = []
     for hours in (3, -2, 1, 0):
         set_clock(hours * HOUR)
-        clock_settings.clock_settings()
+        clock_settings()
         stored.append(timezone.now())
     start_again()
     assert all(age_of(at) < MOMENT for at in stored)
@@ -117,7 +117,7 @@ def test_after_many_steps_each_time_is_as_old_as_it_is(set_clock: SetClock) -> N
 def test_what_is_due_soon_comes_soon_though_the_clock_was_set_ahead(
     set_clock: SetClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock_settings.clock_settings()
+    clock_settings()
     due: datetime = timezone.now() + timedelta(seconds=40)
     set_clock(HOUR)
     assert not has_come(due, at_most=2 * MOMENT)
@@ -127,7 +127,7 @@ def test_what_is_due_soon_comes_soon_though_the_clock_was_set_ahead(
 
 @pytest.mark.parametrize("kept", ["", "{", '{"boot": "another", "settings": [[0, 0]]}', "[]"])
 def test_a_file_that_tells_nothing_of_this_boot_is_made_anew(home: Path, kept: str) -> None:
-    (home / clock_settings.FILE).write_text(kept)
+    (home / clock.SETTINGS_FILE).write_text(kept)
     assert MOMENT <= age_of(timezone.now() - MOMENT) < 2 * MOMENT
     start_again()
-    assert len(clock_settings.clock_settings()) == 1
+    assert len(clock_settings()) == 1
