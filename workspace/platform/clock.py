@@ -20,8 +20,6 @@ from typing import NamedTuple
 from django.conf import settings
 from django.utils import timezone
 
-from runner.process_directory import write_json
-
 MAX_REMEMBERED = 100_000
 UNSEEN_SECONDS = 10.0  # a supervisor that starts again sees a step of the clock so late
 AT_ONCE = timedelta(0)
@@ -140,8 +138,11 @@ def _load_settings() -> list[ClockSetting]:
 
 def _store_settings() -> None:
     del _settings[:-MAX_SETTINGS]
+    file = _settings_file()
+    draft = file.with_suffix(".new")
     try:
-        write_json(str(_settings_file()), {"boot": _boot_id(), "settings": _settings})
+        draft.write_text(json.dumps({"boot": _boot_id(), "settings": _settings}))
+        draft.replace(file)
     except OSError as error:
         log.warning("Could not keep how the clock was set: %s", error)
 
