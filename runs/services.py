@@ -146,7 +146,7 @@ def _submitted_with(key: str, team: Team, snapshot: Snapshot, config: object) ->
     if errors or not is_same or earlier.snapshot_id != snapshot.pk:
         raise Conflict(
             f"Run {earlier.number} was submitted with this Idempotency-Key, from another source or"
-            " configuration. Use a new key for a new run; on the page, open the form again."
+            " configuration. Use a new key for a new run; on the page, submit again."
         )
     return earlier
 

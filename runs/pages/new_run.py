@@ -152,7 +152,7 @@ def _ask_for_configuration(
             "form": form,
             "again": again,
             **_shown(found, found.errors if found else [], is_forced=_is_forced(request)),
-            "idempotency_key": request.POST.get("idempotency_key") or uuid4().hex,
+            "idempotency_key": uuid4().hex,
             "experiments": Experiment.objects.filter(team=team).order_by("name"),
             "scripts": _scripts_in(paths),
             "requirements": _requirements_in(paths),
