@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.chaos.own_postgres import OwnPostgres
 from tests.chaos.stepped_clock import SteppedClock
 from tests.config.server.launched import is_alive
+from tests.docker.engine import forget_networks
 from tests.docker.restartable_engine import OwnEngineProduct
 from tests.product.product import PARTS, Product
 
@@ -144,6 +145,7 @@ class Mischief:
         how, seconds = self._chance.choice([ENGINE_STOP, ENGINE_KILL]), self._seconds()
         (self._engine.stop if how == ENGINE_STOP else self._engine.kill)()
         time.sleep(seconds)
+        forget_networks(self._engine.folder)
         self._engine.start()
         return how
 
