@@ -7,6 +7,8 @@ from xdist.scheduler import LoadScopeScheduling
 
 # What these share is costly: the nodes of a swarm, an engine, a product, servers of models.
 LONGEST_FIRST = ("swarm", "engine", "product", "model server")
+# A test of the swarm builds the wheel meanwhile, which takes a quarter of an hour.
+TAKES_THE_WHEEL = "test_horovod_runs.py"
 COSTLY = {"tensorflow", "browser", "processes"}
 
 
@@ -23,13 +25,13 @@ def group_of(nodeid: str) -> str:
     return path
 
 
-def place_of(item: pytest.Item) -> int:
-    """Number the tests so that what takes long begins first, and short ones fill the end."""
+def place_of(item: pytest.Item) -> tuple[int, bool]:
+    """Order the tests so that what takes long begins first, and short ones fill the end."""
     group = group_of(item.nodeid)
     if group in LONGEST_FIRST:
-        return LONGEST_FIRST.index(group)
+        return LONGEST_FIRST.index(group), item.path.name == TAKES_THE_WHEEL
     is_costly = not COSTLY.isdisjoint(mark.name for mark in item.iter_markers())
-    return len(LONGEST_FIRST) + (not is_costly)
+    return len(LONGEST_FIRST) + (not is_costly), False
 
 
 class GroupScheduling(LoadScopeScheduling):
