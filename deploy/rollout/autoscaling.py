@@ -97,9 +97,9 @@ def replicas_to_set(
 
 
 def autoscale(service: Service, plan: RolloutPlan) -> bool:
-    """Give the revisions that answer as many replicas as the requests call for.
+    """Set as many replicas of the revisions that answer as the requests call for.
 
-    Tell whether any has another number now.
+    Returns whether any has another number now.
     """
     if not service.autoscale:
         return False

@@ -114,8 +114,8 @@ def requirement_lines(
     elsewhere: list[LogicalLine] = []
     for count, line in enumerate(logical_lines(lines), start=1):
         if count > MAX_LINES:
-            errors.append(FieldError(field, f"It has more than {MAX_LINES:,} lines."))
-            break
+            allowed = f"at most {MAX_REQUIREMENTS} requirements are allowed."
+            raise Invalid.of(FieldError(field, f"It has more than {MAX_LINES:,} lines; {allowed}"))
         if not takes_part(_marker_in(line.text), pythons):
             continue
         if FOLDER_ADDRESS.match(line.text):

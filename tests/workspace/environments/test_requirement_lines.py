@@ -63,8 +63,11 @@ def test_every_bad_line_is_told_at_once() -> None:
 
 
 def test_too_many_requirements_are_refused() -> None:
-    with pytest.raises(Invalid, match="5000 requirements"):
+    with pytest.raises(Invalid, match="600 requirements are more than the 500 allowed"):
+        requirement_lines([f"package{number}" for number in range(600)], field="pip_packages")
+    with pytest.raises(Invalid, match="more than 2,000 lines; at most 500 requirements") as refused:
         requirement_lines([f"package{number}" for number in range(5000)], field="pip_packages")
+    assert len(refused.value.errors) == 1
 
 
 def test_equal_specifications_have_one_digest_and_others_another() -> None:
