@@ -64,8 +64,8 @@ def finish_deletion(run_id: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         if folder.exists():
             raise OSError(f"{folder} of a deleted run cannot be removed.")
-    delete_rows(MetricPoint.objects.filter(series__run=run))
-    for rows in (MetricSeries, MetricCursor, LeftOutMetric, RunEvent, RunFile):
+    delete_metrics(run.pk)
+    for rows in (RunEvent, RunFile):
         delete_rows(rows.objects.filter(run=run))
     delete_rows(UsageSample.objects.filter(process__group__run=run))
     delete_rows(Process.objects.filter(group__run=run))
@@ -76,3 +76,9 @@ def finish_deletion(run_id: int) -> None:
             last_deleted_run=Greatest("last_deleted_run", run.number)
         )
         run.delete()
+
+
+def delete_metrics(run_id: int) -> None:
+    delete_rows(MetricPoint.objects.filter(series__run=run_id))
+    for rows in (MetricSeries, MetricCursor, LeftOutMetric):
+        delete_rows(rows.objects.filter(run=run_id))

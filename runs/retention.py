@@ -8,11 +8,9 @@ from pathlib import Path
 from django.conf import settings
 from django.db.models import Exists, OuterRef, QuerySet
 
+from runs.deletion import delete_metrics
 from runs.logs.log_file import folder_of
 from runs.models import (
-    LeftOutMetric,
-    MetricCursor,
-    MetricPoint,
     MetricSeries,
     Process,
     ProcessGroup,
@@ -36,10 +34,7 @@ def _purge_metrics(before: datetime) -> None:
     ended = Run.objects.filter(ended_at__lt=before)
     with_series = ended.filter(Exists(MetricSeries.objects.filter(run=OuterRef("pk"))))
     for run in _each(with_series):
-        delete_rows(MetricPoint.objects.filter(series__run=run))
-        delete_rows(MetricSeries.objects.filter(run=run))
-        delete_rows(MetricCursor.objects.filter(run=run))
-        delete_rows(LeftOutMetric.objects.filter(run=run))
+        delete_metrics(run)
     sampled = Process.objects.filter(
         Exists(UsageSample.objects.filter(process=OuterRef("pk"))),
         group__removed_at__lt=before,

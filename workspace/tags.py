@@ -114,6 +114,11 @@ def tags_in(text: str) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
+def tag_changes_in(text: str, held: Mapping[str, str]) -> dict[str, str | None]:
+    """Read what a person typed in place of the tags that are held: one that is not there goes."""
+    return {**dict.fromkeys(held), **tags_in(text)}
+
+
 def tags_text(tags: Mapping[str, str]) -> str:
     """Return tags as `tags_in` reads them."""
     return "\n".join(f"{name}: {value}" for name, value in tags.items())

@@ -9,8 +9,8 @@ from models.registration import Registration
 from models.selectors import ModelCandidate
 from runs.models import Run
 from workspace.compute.environment_spec import CURATED
-from workspace.platform.forms import UnsuffixedForm
-from workspace.tags import tags_in, tags_text
+from workspace.platform.forms import UnsuffixedForm, tags_field
+from workspace.tags import tag_changes_in, tags_in, tags_text
 
 
 class RegisterForm(UnsuffixedForm):
@@ -36,11 +36,7 @@ class RegisterForm(UnsuffixedForm):
     cpu = forms.FloatField(label="CPUs", required=False)
     memory_in_gb = forms.FloatField(label="Memory (GB)", required=False)
     gpu = forms.IntegerField(label="GPUs", required=False)
-    tags = forms.CharField(
-        required=False,
-        help_text="One per line, as name: value.",
-        widget=forms.Textarea(attrs={"rows": 3}),
-    )
+    tags = tags_field()
     description = forms.CharField(required=False, widget=forms.Textarea(attrs={"rows": 3}))
     allow_code = forms.BooleanField(
         label="Allow Python code in a Keras file",
@@ -93,11 +89,7 @@ class ChangeForm(UnsuffixedForm):
         label="Archive the versions currently in this stage", required=False
     )
     description = forms.CharField(required=False, widget=forms.Textarea(attrs={"rows": 3}))
-    tags = forms.CharField(
-        required=False,
-        help_text="One per line, as name: value.",
-        widget=forms.Textarea(attrs={"rows": 3}),
-    )
+    tags = tags_field()
 
     @staticmethod
     def initial_of(version: ModelVersion) -> dict[str, Any]:
@@ -106,8 +98,10 @@ class ChangeForm(UnsuffixedForm):
 
     def data_for_change(self, version: ModelVersion) -> dict[str, Any]:
         """Return what `VersionChange` reads; a tag that is no longer in the form is removed."""
-        tags = tags_in(self.cleaned_data["tags"])
-        return {**self.cleaned_data, "tags": {**dict.fromkeys(version.tags), **tags}}
+        return {
+            **self.cleaned_data,
+            "tags": tag_changes_in(self.cleaned_data["tags"], version.tags),
+        }
 
 
 class AliasForm(UnsuffixedForm):

@@ -5,8 +5,8 @@ from typing import Any
 from django import forms
 
 from runs.models import Run
-from workspace.platform.forms import UnsuffixedForm
-from workspace.tags import tags_in, tags_text
+from workspace.platform.forms import UnsuffixedForm, tags_field
+from workspace.tags import tag_changes_in, tags_text
 
 
 class RunChangeForm(UnsuffixedForm):
@@ -14,11 +14,7 @@ class RunChangeForm(UnsuffixedForm):
 
     name = forms.CharField(required=False, widget=forms.TextInput(attrs={"autocomplete": "off"}))
     description = forms.CharField(required=False, widget=forms.Textarea(attrs={"rows": 3}))
-    tags = forms.CharField(
-        required=False,
-        help_text="One per line, as name: value.",
-        widget=forms.Textarea(attrs={"rows": 3}),
-    )
+    tags = tags_field()
 
     @classmethod
     def of(cls, run: Run) -> "RunChangeForm":
@@ -27,5 +23,7 @@ class RunChangeForm(UnsuffixedForm):
 
     def data_for_change(self, run: Run) -> dict[str, Any]:
         """Return what `RunChange` reads; a tag that is no longer in the form is removed."""
-        tags = tags_in(self.cleaned_data["tags"])
-        return {**self.cleaned_data, "tags": {**dict.fromkeys(run.tags), **tags}}
+        return {
+            **self.cleaned_data,
+            "tags": tag_changes_in(self.cleaned_data["tags"], run.tags),
+        }

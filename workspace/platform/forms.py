@@ -16,6 +16,15 @@ def add_domain_errors(form: forms.BaseForm, refusal: DomainError) -> None:
         form.add_error(field if field in form.fields else None, error.message)
 
 
+def tags_field() -> forms.CharField:
+    """Return a field for what `workspace.tags.tags_in` reads."""
+    return forms.CharField(
+        required=False,
+        help_text="One per line, as name: value.",
+        widget=forms.Textarea(attrs={"rows": 3}),
+    )
+
+
 class UnsuffixedForm(forms.Form):
     """A form whose labels stand above their fields, so that they need no colon."""
 

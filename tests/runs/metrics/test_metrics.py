@@ -1,18 +1,13 @@
-"""Metrics: read from event files and JSON lines as they grow, kept once, thinned for charts."""
+"""Metrics: read from event files and JSON lines as they grow, and kept once."""
 
 import json
 import struct
-from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from redis import Redis
 
 from runs.files.folders import logs_folder
@@ -21,7 +16,7 @@ from runs.files.store import append_log_file
 from runs.metrics import ingestion, series_limits
 from runs.metrics.files import _masked_crc, holds_metrics, prefix_of
 from runs.metrics.ingestion import enqueue_ingest, finish_metrics, ingest_metrics, reset_cursor
-from runs.metrics.series import last_steps, series_of
+from runs.metrics.series import series_of
 from runs.models import MetricCursor, MetricPoint, MetricSeries, ProcessGroup, Run, RunEvent
 from tests.factories import bearer
 from tests.runs.ingest.runner_calls import running
@@ -30,17 +25,6 @@ from workspace.models import Team
 pytestmark = pytest.mark.django_db
 EVENTS = "logs/train/events.out.tfevents.1.host"
 LINES = "logs/metrics.jsonl"
-
-
-@pytest.fixture
-def group(team: Team) -> ProcessGroup:
-    return running(team, "worker-0")
-
-
-@pytest.fixture
-def run(group: ProcessGroup) -> Run:
-    assert group.run is not None
-    return group.run
 
 
 def framed(record: bytes) -> bytes:
@@ -351,89 +335,6 @@ def test_without_a_broker_metrics_are_read_at_the_end(
     enqueue_ingest(run.pk)
     finish_metrics(group.pk)
     assert values(run, "loss") == [(1, 1.0)]
-
-
-AT = datetime(2026, 1, 1, tzinfo=UTC)
-POINTS = st.lists(
-    st.tuples(st.integers(0, 300), st.none() | st.floats(allow_nan=False)), min_size=1, max_size=300
-)
-
-
-@given(POINTS, st.integers(3, 60))
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_thinned_series_keeps_its_ends_and_extremes_and_is_always_the_same(
-    run: Run, rows: list[tuple[int, float | None]], max_points: int
-) -> None:
-    MetricSeries.objects.all().delete()
-    series = MetricSeries.objects.create(run=run, name="loss")
-    MetricPoint.objects.bulk_create(
-        MetricPoint(series=series, step=step, at=AT, value=value) for step, value in rows
-    )
-    points = sorted(rows, key=lambda row: row[0])
-    [curve] = series_of(run, max_points=max_points)
-    assert curve == series_of(run, max_points=max_points)[0]
-    assert curve.total == len(rows)
-    kept = [(point.step, point.value) for point in curve.points]
-    assert len(kept) <= max(max_points, 5)
-    assert (kept[0], kept[-1]) == (points[0], points[-1])
-    assert [step for step, _ in kept] == sorted(step for step, _ in kept)
-    assert not Counter(kept) - Counter(points)
-    numbers = [value for _, value in points if value is not None]
-    kept_numbers = [value for _, value in kept if value is not None]
-    if numbers:
-        assert min(kept_numbers) == min(numbers)
-        assert max(kept_numbers) == max(numbers)
-    assert any(value is None for _, value in kept) == any(value is None for _, value in points)
-
-
-@pytest.mark.parametrize("far", [(-(2**63),), (-(2**63) + 1,), (2**63 - 1,), (-(2**63), 2**63 - 1)])
-@pytest.mark.parametrize("max_points", [4, 100])
-def test_steps_however_far_apart_are_thinned(
-    run: Run, far: tuple[int, ...], max_points: int
-) -> None:
-    series = MetricSeries.objects.create(run=run, name="loss")
-    values = {step: float(step % 97) for step in range(1000)} | dict.fromkeys(far, 50.0)
-    MetricPoint.objects.bulk_create(
-        MetricPoint(series=series, step=step, at=AT, value=value) for step, value in values.items()
-    )
-    [curve] = series_of(run, max_points=max_points)
-    assert len(curve.points) <= max(max_points, 8)
-    kept = {point.step: point.value for point in curve.points}
-    assert (min(kept), max(kept)) == (min(values), max(values))
-    assert {0.0, 96.0} <= set(kept.values())
-    assert kept.items() <= values.items()
-
-
-def test_few_rows_of_a_long_series_leave_the_database(run: Run) -> None:
-    series = MetricSeries.objects.create(run=run, name="loss")
-    MetricPoint.objects.bulk_create(
-        MetricPoint(series=series, step=step, at=AT, value=float(step % 97)) for step in range(5000)
-    )
-    with CaptureQueriesContext(connection) as asked:
-        [curve] = series_of(run, max_points=100)
-    assert len(curve.points) <= 100
-    with connection.cursor() as cursor:
-        for query in asked.captured_queries:
-            cursor.execute(f"SELECT count(*) FROM ({query['sql']}) AS asked")  # noqa: S608
-            assert cursor.fetchone()[0] <= 100
-
-
-def test_a_long_series_is_thinned_and_a_zoom_shows_every_point(
-    group: ProcessGroup, run: Run, client: Client, vera: Any
-) -> None:
-    series = MetricSeries.objects.create(run=run, name="loss")
-    MetricPoint.objects.bulk_create(
-        MetricPoint(series=series, step=step, at=AT, value=float(step % 97)) for step in range(5000)
-    )
-    address = f"/api/v1/teams/{run.team.slug}/runs/{run.number}/metrics"
-    [whole] = client.get(f"{address}?max_points=100", headers=bearer(vera)).json()["series"]
-    assert whole["total"] == 5000
-    assert 50 <= len(whole["points"]) <= 100
-    [zoomed] = client.get(
-        f"{address}?name=loss&max_points=100&from=200&to=249", headers=bearer(vera)
-    ).json()["series"]
-    assert [point["step"] for point in zoomed["points"]] == list(range(200, 250))
-    assert last_steps(run.pk) == {"loss": 4999}
 
 
 def test_tensorboards_own_reader_agrees(group: ProcessGroup, run: Run, tmp_path: Path) -> None:
