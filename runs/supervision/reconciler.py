@@ -57,6 +57,7 @@ TEARDOWN_GRACE = timedelta(seconds=5)
 OBSERVE_EVERY_SECONDS = 1.0
 HANG_CHECK_SECONDS = 10.0
 UNREAD_METRICS_SECONDS = 60.0
+REAPPEARED_SECONDS = 30.0
 FULL_GRACE = {EndReason.CANCELED, EndReason.TIME_LIMIT}
 log = logging.getLogger(__name__)
 
@@ -76,6 +77,8 @@ class RunReconciler:
         """Take every unfinished run as far as it can go now; one that trips harms no other."""
         self._reachability.poll()
         teardown.remove_abandoned(self._reachability)
+        if self._looks.is_due("reappeared groups", REAPPEARED_SECONDS):
+            teardown.remove_reappeared(self._reachability)
         self._live = self._live_attempts()
         unfinished = Run.objects.filter(status__in=UNFINISHED).order_by("pk")
         for run in unfinished.exclude(status=RunStatus.QUEUED).select_related("target", "team"):

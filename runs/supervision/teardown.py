@@ -19,8 +19,11 @@ from runs.launch.plan import checkpoints_of
 from runs.logs.log_file import folder_of
 from runs.models import Process, ProcessGroup, Run, RunFile
 from runs.states import TERMINAL, ProcessState
+from workspace.compute.abilities import ListsGroups
 from workspace.compute.base import Backend, BackendError, ProcessStatusState, TargetUnreachable
+from workspace.models import ComputeTarget
 from workspace.platform.clock import Pace, age_of
+from workspace.targets.backends import backend_for
 from workspace.targets.reachability import Reachability
 
 # A runner hears of a stop with its next heartbeat, and reports the exit before it uploads the rest.
@@ -130,6 +133,28 @@ def remove_abandoned(reachability: Reachability) -> None:
             log.warning("%s cannot be removed yet: %s", group.label, error)
         except Exception:
             log.exception("Removing %s failed", group.label)
+
+
+def remove_reappeared(reachability: Reachability) -> None:
+    """Remove the groups that targets have again although their removal is stored.
+
+    An engine that shuts down may confirm a removal and have the group again when it is back.
+    """
+    for target in ComputeTarget.objects.filter(unreachable_since=None):
+        try:
+            asked = backend_for(target)
+            if not isinstance(asked, ListsGroups):
+                continue
+            removed = ProcessGroup.objects.filter(target=target).exclude(removed_at=None)
+            for group in removed.filter(label__in=asked.group_ids()):
+                reachability.backend(target).remove(group.label)
+                log.info("%s was there again on %s; it is removed.", group.label, target.name)
+        except TargetUnreachable as error:
+            reachability.mark_unreachable(target, error)
+        except BackendError as error:
+            log.warning("%s may have groups that were removed: %s", target.name, error)
+        except Exception:
+            log.exception("Looking for removed groups on %s failed", target.name)
 
 
 def remove_checkpoints(run: Run, backend: Backend) -> None:

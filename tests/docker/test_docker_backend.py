@@ -129,6 +129,17 @@ def test_what_an_interrupted_start_left_is_completed(yard: Yard) -> None:
             client.api.remove_container(f"{yard.container(group)}-of-somebody-else")
 
 
+def test_what_is_left_of_a_group_is_listed_until_it_is_removed(yard: Yard) -> None:
+    group = yard.group(python(SLEEPS)).start()
+    until_up(group)
+    assert group.label in yard.backend.group_ids()
+    with yard.engine.client() as client:
+        client.api.remove_container(yard.container(group), force=True)
+    assert group.label in yard.backend.group_ids(), "its network is there"
+    yard.backend.remove(group.label)
+    assert group.label not in yard.backend.group_ids()
+
+
 def test_an_image_that_is_not_there_is_named(yard: Yard) -> None:
     group = yard.group(python(SLEEPS))
     with pytest.raises(BackendError, match="no-such-image") as raised:

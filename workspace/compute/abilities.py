@@ -39,6 +39,15 @@ class KeepsVirtualenvs(Protocol):
 
 
 @runtime_checkable
+class ListsGroups(Protocol):
+    """It may have again what it removed: an engine that is shut down forgets its last removals."""
+
+    def group_ids(self) -> set[str]:
+        """Return the groups of this installation of which it has anything, alive or not."""
+        ...
+
+
+@runtime_checkable
 class RunsSandboxedJobs(Protocol):
     """It can run a program once, without network and secrets, and bring home what it wrote."""
 

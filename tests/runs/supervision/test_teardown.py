@@ -9,10 +9,12 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from runs.models import ProcessGroup
-from runs.supervision.teardown import KILL_MARGIN, Teardown
+from runs.supervision.teardown import KILL_MARGIN, Teardown, remove_reappeared
 from tests.factories import make_group, make_run
 from tests.fakes import FakeBackend
+from tests.runs.supervision.supervised_runs import serve_targets_with
 from workspace.models import Team
+from workspace.targets.reachability import Reachability
 
 pytestmark = pytest.mark.django_db
 GRACE = timedelta(seconds=10)
@@ -105,3 +107,25 @@ def test_a_supervisor_killed_at_any_call_leaves_what_the_next_one_finishes(
     assert kills
     assert is_gone(group, backend)
     assert group.label not in backend.alive
+
+
+class ForgetfulBackend(FakeBackend):
+    """An engine that was shut down before it wrote down what it had removed."""
+
+    def group_ids(self) -> set[str]:
+        return set(self.alive)
+
+
+def test_what_was_removed_and_is_there_again_is_removed_again(
+    team: Team, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = ForgetfulBackend()
+    serve_targets_with(backend, monkeypatch)
+    monkeypatch.setattr("runs.supervision.teardown.backend_for", lambda target: backend)
+    removed, lives = (make_group(make_run(team, bob), "worker-0") for _ in range(2))
+    ProcessGroup.objects.filter(pk=removed.pk).mark_removed()
+    backend.alive = {
+        label: {"worker-0"} for label in (removed.label, lives.label, "of-a-newer-database")
+    }
+    remove_reappeared(Reachability())
+    assert backend.alive.keys() == {lives.label, "of-a-newer-database"}

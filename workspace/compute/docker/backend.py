@@ -124,6 +124,15 @@ class DockerBackend(ImageBackend):
                 _remove_network(network)
         self._recovery.forget(group_id)
 
+    def group_ids(self) -> set[str]:
+        filters = {
+            "label": [f"{containers.INSTALLATION}={self.access.installation}", containers.GROUP]
+        }
+        with self.engine.asked("Containers and networks could not be listed") as client:
+            found = client.api.containers(all=True, filters=filters)
+            found += client.api.networks(filters=filters)
+        return {one["Labels"][containers.GROUP] for one in found}
+
     def remove_checkpoints(self, name: str) -> None:
         with self.engine.asked(f"The checkpoints of {name} stay") as client:
             try:
