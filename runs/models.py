@@ -265,6 +265,7 @@ class MetricSeries(models.Model):
     """A named scalar of one process of a run (the process is empty when there is only one).
 
     `attempt` is the last one that wrote it; from `first_step` on all points are of that attempt.
+    The last point is the greatest by step, time and value; its value is null for NaN.
     """
 
     run = models.ForeignKey(Run, models.CASCADE, related_name="series")
@@ -272,6 +273,9 @@ class MetricSeries(models.Model):
     name = models.CharField(max_length=200)
     attempt = models.PositiveIntegerField(default=1)
     first_step = models.BigIntegerField(null=True)
+    last_step = models.BigIntegerField(null=True)
+    last_at = models.DateTimeField(null=True)
+    last_value = models.FloatField(null=True)
 
     class Meta:
         constraints: ClassVar = [
