@@ -90,6 +90,21 @@ def test_a_canceled_run_leaves_nothing(docker_product: DockerProduct) -> None:
     assert docker_product.left() == []
 
 
+def test_what_the_engine_has_again_after_a_run_was_removed_is_removed_again(
+    docker_product: DockerProduct,
+) -> None:
+    number = docker_product.submit(script(STEADY), **PLAIN)
+    docker_product.wait_for_status(number, "Running", seconds=BUILD_AND_TRAIN_SECONDS)
+    ours = {"label": f"trainyard.installation={docker_product.installation}"}
+    with docker_product.engine.client() as client:
+        (network,) = client.networks.list(filters=ours)
+        docker_product.cancel(number)
+        docker_product.wait_for_end(number, 60)
+        assert docker_product.left() == []
+        client.networks.create(network.name, labels=network.attrs["Labels"])
+    wait_for(lambda: docker_product.left() == [], "the second removal of the network", 90)
+
+
 def test_a_killed_container_fails_the_run_and_its_last_words_are_kept(
     docker_product: DockerProduct,
 ) -> None:
