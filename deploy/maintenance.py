@@ -12,6 +12,8 @@ from django.db.models import Max, Q
 from redis.exceptions import RedisError
 
 from deploy.models import LoggedRequest, Replica
+from deploy.storage.measurement import measure_all
+from deploy.storage.run_cleanup import apply_rules
 from deploy.traffic.counters import drop_old_traffic
 from models.imports.execution import remove_leftover_directories
 from models.selectors import manifests_in_use
@@ -82,6 +84,8 @@ def _purge_replicas(service: int, newest: int) -> None:
 
 
 STEPS: tuple[Callable[[], object], ...] = (
+    measure_all,
+    apply_rules,
     finish_deletions,
     sweep_uploads,
     remove_leftover_directories,

@@ -250,3 +250,21 @@ class LoggedRequest(models.Model):
     @property
     def milliseconds(self) -> float:
         return 1000 * self.seconds
+
+
+class StorageReport(models.Model):
+    """How many bytes of the server's disk a team uses, as measured last.
+
+    `blob_bytes` is what source files and models use together, each file stored once; `model_bytes`
+    is the size of all model versions, with files that several share counted for each.
+    """
+
+    team = models.OneToOneField(Team, models.CASCADE, related_name="storage_report")
+    measured_at = models.DateTimeField()
+    run_bytes = models.BigIntegerField()
+    service_bytes = models.BigIntegerField()
+    blob_bytes = models.BigIntegerField()
+    model_bytes = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.team} at {self.measured_at}"

@@ -8,6 +8,7 @@ from deploy.pages import (
     revisions,
     service,
     settings,
+    storage,
     traffic,
 )
 
@@ -17,6 +18,8 @@ SERVICES = "t/<slug:slug>/services/"
 SERVICE = f"{SERVICES}<slug:name>/"
 
 urlpatterns = [
+    path("t/<slug:slug>/storage/", storage.storage, name="storage"),
+    path("t/<slug:slug>/storage/measure/", storage.measure, name="measure_storage"),
     path(SERVICES, service.service_list, name="list"),
     path(f"{SERVICES}-/new/", changes.new, name="new"),
     path(f"{SERVICES}-/quick/", changes.quick, name="quick"),

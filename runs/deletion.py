@@ -2,9 +2,13 @@
 
 import logging
 import shutil
+from collections.abc import Sequence
+from typing import Any
 
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models.functions import Greatest
+from django.utils import timezone
 
 from runs.files.folders import attempt_label, run_folder
 from runs.logs.log_file import folder_of
@@ -20,13 +24,16 @@ from runs.models import (
     RunFile,
     UsageSample,
 )
+from runs.states import TERMINAL, UNFINISHED
+from workspace.audit import audit
 from workspace.models import Team
 from workspace.platform.background_jobs import enqueue_once
 from workspace.platform.broker import JobQueue
-from workspace.retention import delete_rows
+from workspace.retention import BATCH, delete_rows
 
 log = logging.getLogger(__name__)
 JOB = "runs.deletion.finish_deletion"
+ALL_JOB = "runs.deletion.finish_deletions"
 JOB_SECONDS = 3600
 
 
@@ -39,6 +46,30 @@ def enqueue_deletion(run_id: int) -> None:
         job_id=f"delete-run-{run_id}",
         timeout_seconds=JOB_SECONDS,
     )
+
+
+def delete_runs(keys: Sequence[int], *, team: Team, by: User | None, **why: Any) -> int:
+    """Take runs of a team, by their keys, out of sight as `delete_run` does; return how many.
+
+    Those that are not over, and those that another run resumes from, stay.
+    """
+    over = Run.objects.filter(team=team, deleted_at=None, status__in=TERMINAL)
+    resuming = Run.objects.filter(status__in=UNFINISHED).exclude(resumed_from=None)
+    free = over.exclude(pk__in=resuming.values("resumed_from"))
+    count = 0
+    with transaction.atomic():
+        for start in range(0, len(keys), BATCH):
+            some = free.filter(pk__in=keys[start : start + BATCH])
+            count += some.update(deleted_at=timezone.now(), idempotency_key="")
+        if count:
+            audit(team=team, actor=by, action="run.delete", subject=f"{count} runs", **why)
+            transaction.on_commit(enqueue_all_deletions)
+    return count
+
+
+def enqueue_all_deletions() -> None:
+    """Have a worker take away all deleted runs."""
+    enqueue_once(JobQueue.MAINTENANCE, ALL_JOB, job_id="delete-runs", timeout_seconds=JOB_SECONDS)
 
 
 def finish_deletions() -> None:

@@ -48,6 +48,7 @@ class Run(models.Model):
     back to the queue; `queue_rank` places it there among its equals in priority (its key when not
     set); `restarts` counts attempts that failed and were not the last. `placement` is what the
     queue gave the coming attempt: the node and GPUs of each process, in the order they are planned.
+    `stored_bytes` is the size of all its files and logs, as measured last.
     From `deleted_at` on nobody sees the run, and a worker takes its files and rows away.
     """
 
@@ -87,6 +88,7 @@ class Run(models.Model):
     )
     encrypted_image_login = models.TextField(blank=True)
     last_seq = models.PositiveIntegerField(default=0)
+    stored_bytes = models.BigIntegerField(null=True, blank=True)
 
     created_at = models.DateTimeField(default=timezone.now)
     preparing_at = models.DateTimeField(null=True, blank=True)

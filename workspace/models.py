@@ -48,13 +48,17 @@ class Role(models.TextChoices):
 class Team(models.Model):
     """People who share runs, models and services.
 
-    `last_deleted_run` is the highest number of a deleted run: numbers are never used again.
+    Runs that ended over `keep_runs_days` ago are deleted, and the oldest while all of them use more
+    than `keep_runs_bytes`. `last_deleted_run` is the highest number of a deleted run: numbers are
+    never used again.
     """
 
     slug = models.CharField(max_length=32, unique=True, validators=[slug_validator])
     name = models.CharField(max_length=100)
     snapshot_max_bytes = models.BigIntegerField(default=300 * MEGABYTE)
     snapshot_max_files = models.IntegerField(default=2000)
+    keep_runs_days = models.PositiveIntegerField(null=True, blank=True)
+    keep_runs_bytes = models.BigIntegerField(null=True, blank=True)
     last_deleted_run = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField(default=timezone.now)
 

@@ -8,7 +8,7 @@ from django.contrib.auth.forms import UsernameField
 
 from workspace.models import Role, Scope, Team
 from workspace.platform.forms import UnsuffixedForm
-from workspace.sizes import MEGABYTE
+from workspace.sizes import GIGABYTE, MEGABYTE
 
 PASSWORD_MAX_LENGTH = 4096
 
@@ -108,6 +108,20 @@ class TeamSettingsForm(UnsuffixedForm):
     snapshot_max_files = forms.IntegerField(
         label="Maximum files added or changed per upload", min_value=1, max_value=1_000_000
     )
+    keep_runs_days = forms.IntegerField(
+        label="Delete runs after (days)",
+        min_value=1,
+        max_value=100_000,
+        required=False,
+        help_text="Counted from their end. Empty: never.",
+    )
+    keep_runs_gb = forms.FloatField(
+        label="Keep runs up to (GB)",
+        min_value=0.001,
+        max_value=1_000_000,
+        required=False,
+        help_text="Beyond that the runs that ended first are deleted. Empty: no limit.",
+    )
 
     @staticmethod
     def initial_of(team: Team) -> dict[str, Any]:
@@ -115,11 +129,16 @@ class TeamSettingsForm(UnsuffixedForm):
             "name": team.name,
             "snapshot_max_mb": math.ceil(team.snapshot_max_bytes / MEGABYTE),
             "snapshot_max_files": team.snapshot_max_files,
+            "keep_runs_days": team.keep_runs_days,
+            "keep_runs_gb": team.keep_runs_bytes and team.keep_runs_bytes / GIGABYTE,
         }
 
     def changes(self) -> dict[str, Any]:
+        keep_gb = self.cleaned_data["keep_runs_gb"]
         return {
             "name": self.cleaned_data["name"],
             "snapshot_max_bytes": self.cleaned_data["snapshot_max_mb"] * MEGABYTE,
             "snapshot_max_files": self.cleaned_data["snapshot_max_files"],
+            "keep_runs_days": self.cleaned_data["keep_runs_days"],
+            "keep_runs_bytes": keep_gb and round(keep_gb * GIGABYTE),
         }

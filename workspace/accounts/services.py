@@ -34,7 +34,7 @@ def create_team(*, slug: str, name: str, admin: User) -> Team:
 
 @transaction.atomic
 def update_team(*, team: Team, by: User, **changes: Any) -> None:
-    """Change a team's name or its limits on snapshots."""
+    """Change a team's name, its limits on snapshots, or how long it keeps runs."""
     _apply(team, changes)
     audit(team=team, actor=by, action="team.update", subject=team.slug, **changes)
 
