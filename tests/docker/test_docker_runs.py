@@ -101,7 +101,7 @@ def test_what_the_engine_has_again_after_a_run_was_removed_is_removed_again(
         docker_product.cancel(number)
         docker_product.wait_for_end(number, 60)
         assert docker_product.left() == []
-        client.networks.create(network.name, labels=network.attrs["Labels"])
+        client.networks.create(str(network.name), labels=network.attrs["Labels"])
     wait_for(lambda: docker_product.left() == [], "the second removal of the network", 90)
 
 
