@@ -30,6 +30,7 @@ ROUTERS = (
     "runs.api.targets",
     "runs.api.uploads",
     "runs.api.run_data",
+    "runs.api.comparison",
     "models.api.registration",
     "models.api.versions",
     "models.api.conversions",

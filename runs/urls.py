@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from runs.pages import run_changes, runs, targets
+from runs.pages import comparison, run_changes, runs, targets
 
 app_name = "runs"
 
@@ -13,6 +13,7 @@ TARGET = "t/<slug:slug>/targets/<slug:name>/"
 urlpatterns = [
     path(RUNS, runs.run_list, name="list"),
     path(f"{RUNS}many/", run_changes.change_many, name="change_many"),
+    path(f"{RUNS}compare/", comparison.compare, name="compare"),
     path(RUN, runs.run_logs, name="logs"),
     path(f"{RUN}metrics/", runs.run_metrics, name="metrics"),
     path(f"{RUN}usage/", runs.run_usage, name="usage"),

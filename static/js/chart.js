@@ -5,6 +5,7 @@ import { joined, short, smoothed } from "./chart-data.js";
 const HEIGHT = 220;
 const COLOURS = 8;
 const RAW_OPACITY = 0.28;
+const DASH = [6, 4];
 const DAY = { month: "short", day: "numeric" };
 
 function colour(element, name) {
@@ -14,6 +15,10 @@ function colour(element, name) {
   const value = getComputedStyle(probe).color;
   probe.remove();
   return value;
+}
+
+function seriesName(line, place) {
+  return `series-${((line.colour ?? place) % COLOURS) + 1}`;
 }
 
 // All times of the pages are in UTC, where no hour comes twice.
@@ -45,7 +50,7 @@ function loners(plot, series, areAllShown) {
 
 export class Chart {
   #plot = null;
-  #lines = []; // [{name, xs, ys, odd}]
+  #lines = []; // [{name, xs, ys, odd, colour, isDashed}]; colour is a number, else the line's own
   #chips = [];
 
   // `isTime`: x is seconds since 1970. `words` writes a value. `zoomed(from, to)` asks for detail.
@@ -100,9 +105,10 @@ export class Chart {
 
   #series() {
     return this.#lines.flatMap((line, i) => {
-      const stroke = colour(this.element, `series-${(i % COLOURS) + 1}`);
+      const stroke = colour(this.element, seriesName(line, i));
       const points = { show: line.xs.length < 30, size: 5, fill: stroke, filter: loners };
-      const clear = { label: line.name, stroke, width: 1.8, points, spanGaps: false };
+      const dash = line.isDashed ? DASH : undefined;
+      const clear = { label: line.name, stroke, width: 1.8, points, spanGaps: false, dash };
       const faint = { ...clear, width: 1, alpha: RAW_OPACITY, points: { show: false } };
       return this.weight ? [faint, clear] : [clear];
     });
@@ -187,7 +193,7 @@ export class Chart {
   #showLegend() {
     this.#chips = this.#lines.map((line, i) => {
       const chip = document.createElement("span");
-      chip.className = `chart-chip series-${(i % COLOURS) + 1}`;
+      chip.className = `chart-chip ${seriesName(line, i)}`;
       const value = document.createElement("span");
       value.className = "number strong";
       chip.append(line.name || this.title.split("/").at(-1), " ", value);

@@ -106,6 +106,10 @@ export class ChartGrid {
     }
   }
 
+  resetZoom() {
+    this.#zoomAll(null);
+  }
+
   #zoomAll(zoom) {
     this.#zoom = zoom;
     for (const { chart } of this.#charts.values()) {

@@ -22,3 +22,8 @@ document.getElementById("many")?.addEventListener("keydown", (event) => {
   event.preventDefault();
   event.currentTarget.querySelector("[value=tag]").click();
 });
+
+document.querySelector("[data-compare]")?.addEventListener("click", ({ currentTarget }) => {
+  const chosen = boxes().filter((box) => box.checked);
+  location.assign(`${currentTarget.dataset.compare}?runs=${chosen.map((box) => box.value).join(",")}`);
+});
