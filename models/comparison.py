@@ -7,7 +7,7 @@ from typing import Any
 from models.models import ModelVersion
 from models.selectors import manifest_of
 from runs.metrics.series import shown
-from runs.models import MetricPoint, MetricSeries, Run
+from runs.models import MetricSeries, Run
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,10 @@ def last_values(run: Run | None) -> dict[str, float | str]:
     if run is None:
         return {}
     values: dict[str, float | str] = {}
-    for series in MetricSeries.objects.filter(run=run).order_by("name", "process"):
-        point = MetricPoint.objects.filter(series=series).order_by("-step", "-pk").first()
-        if point is not None:
-            name = f"{series.name} ({series.process})" if series.process else series.name
-            values[name] = shown(point.value)
+    held = MetricSeries.objects.filter(run=run, last_step__isnull=False)
+    for series in held.order_by("name", "process"):
+        name = f"{series.name} ({series.process})" if series.process else series.name
+        values[name] = shown(series.last_value)
     return values
 
 

@@ -14,8 +14,8 @@ from runs.files.folders import attempt_label, run_folder
 from runs.logs.log_file import folder_of
 from runs.models import (
     LeftOutMetric,
+    MetricChunk,
     MetricCursor,
-    MetricPoint,
     MetricSeries,
     Process,
     ProcessGroup,
@@ -110,6 +110,6 @@ def finish_deletion(run_id: int) -> None:
 
 
 def delete_metrics(run_id: int) -> None:
-    delete_rows(MetricPoint.objects.filter(series__run=run_id))
+    delete_rows(MetricChunk.objects.filter(series__run=run_id))
     for rows in (MetricSeries, MetricCursor, LeftOutMetric):
         delete_rows(rows.objects.filter(run=run_id))

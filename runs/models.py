@@ -272,7 +272,7 @@ class MetricSeries(models.Model):
 
     run = models.ForeignKey(Run, models.CASCADE, related_name="series")
     process = models.CharField(max_length=32, blank=True)
-    name = models.CharField(max_length=200)
+    name = models.CharField(max_length=250)
     attempt = models.PositiveIntegerField(default=1)
     first_step = models.BigIntegerField(null=True)
     last_step = models.BigIntegerField(null=True)
@@ -293,7 +293,7 @@ class LeftOutMetric(models.Model):
 
     run = models.ForeignKey(Run, models.CASCADE, related_name="+")
     process = models.CharField(max_length=32, blank=True)
-    name = models.CharField(max_length=200)
+    name = models.CharField(max_length=250)
 
     class Meta:
         constraints: ClassVar = [
@@ -306,19 +306,23 @@ class LeftOutMetric(models.Model):
         return self.name
 
 
-class MetricPoint(models.Model):
-    """One value of a series; `value` is null for NaN, which SQLite cannot hold."""
+class MetricChunk(models.Model):
+    """Points of a series, ordered by step and then by arrival; later chunks hold later arrivals.
 
-    series = models.ForeignKey(MetricSeries, models.CASCADE, related_name="points")
-    step = models.BigIntegerField()
-    at = models.DateTimeField()
-    value = models.FloatField(null=True)
+    `points` holds the steps, then the times in microseconds, then the values: 8 bytes each.
+    """
+
+    series = models.ForeignKey(MetricSeries, models.CASCADE, related_name="chunks", db_index=False)
+    count = models.PositiveIntegerField()
+    first_step = models.BigIntegerField()
+    last_step = models.BigIntegerField()
+    points = models.BinaryField()
 
     class Meta:
-        indexes: ClassVar = [models.Index(fields=["series", "step"], name="points_by_step")]
+        indexes: ClassVar = [models.Index(fields=["series", "count"], name="chunks_by_size")]
 
     def __str__(self) -> str:
-        return f"{self.step}: {self.value}"
+        return f"{self.count} points from step {self.first_step} to {self.last_step}"
 
 
 class MetricCursor(models.Model):

@@ -1,5 +1,6 @@
 """The rows of every table as lines of JSON, the same for each kind of database."""
 
+import base64
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from django.db import connection, models, transaction
 from django.db.migrations.recorder import MigrationRecorder
 
 ROWS_AT_ONCE = 2000
+# Rows with bytes may be large.
+ROWS_OF_BYTES_AT_ONCE = 100
 # Whoever restores logs in again.
 EXCLUDED_MODELS = {Session}
 Model = type[models.Model]
@@ -53,7 +56,7 @@ def snapshot() -> Iterator[None]:
 def write_rows(model: Model, file: IO[bytes]) -> None:
     names = [field.attname for field in model._meta.concrete_fields]
     rows = model._base_manager.order_by("pk").values_list(*names)
-    for row in rows.iterator(chunk_size=ROWS_AT_ONCE):
+    for row in rows.iterator(chunk_size=_rows_at_once(model)):
         file.write(json.dumps(row, default=_plain).encode() + b"\n")
 
 
@@ -61,7 +64,7 @@ def read_rows(model: Model, lines: Iterable[bytes]) -> None:
     """Put the rows that `write_rows` wrote into an empty table."""
     fields = model._meta.concrete_fields
     coming = iter(lines)
-    while some := list(islice(coming, ROWS_AT_ONCE)):
+    while some := list(islice(coming, _rows_at_once(model))):
         model._base_manager.bulk_create(
             model(
                 **{
@@ -87,7 +90,15 @@ def reset_sequences() -> None:
             cursor.execute(statement)
 
 
+def _rows_at_once(model: Model) -> int:
+    fields = model._meta.concrete_fields
+    has_bytes = any(isinstance(field, models.BinaryField) for field in fields)
+    return ROWS_OF_BYTES_AT_ONCE if has_bytes else ROWS_AT_ONCE
+
+
 def _plain(value: object) -> str:
+    if isinstance(value, bytes | memoryview):
+        return base64.b64encode(value).decode()
     if isinstance(value, datetime):
         return value.isoformat()
     raise TypeError(f"A backup cannot hold a {type(value).__name__}.")

@@ -6,12 +6,11 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import django_rq
 from django.db import transaction
-from django.db.models import Q
 from django.utils import timezone
 from redis.exceptions import RedisError
 
@@ -19,10 +18,11 @@ from runs.events import MetricsRefused, nudge_on_commit, record
 from runs.files.folders import files_below, logs_folder
 from runs.files.store import LOGS
 from runs.logs.log_file import folder_of
-from runs.metrics import files
+from runs.metrics import files, store
 from runs.metrics.files import Scalar
-from runs.metrics.series_limits import WAY_OUT, SeriesRoom
-from runs.models import MetricCursor, MetricPoint, MetricSeries, ProcessGroup, Run, RunEvent
+from runs.metrics.points import Point, by_series
+from runs.metrics.series_limits import MAX_NAME_LENGTH, WAY_OUT, SeriesRoom
+from runs.models import MetricCursor, MetricSeries, ProcessGroup, Run, RunEvent
 from runs.selectors import latest_attempt
 from workspace.platform import wakeup
 from workspace.platform.background_jobs import enqueue_once
@@ -30,8 +30,7 @@ from workspace.platform.broker import JobQueue
 from workspace.platform.clock import age_of
 
 READ_BYTES = 8 * 1024 * 1024
-BATCH = 1000
-MAX_NAME_LENGTH = 200
+MICROSECONDS = 1_000_000
 QUEUED_FOR = 60
 FINISH_JOB = "runs.metrics.ingestion.finish_metrics"
 FINISH_SECONDS = 3600
@@ -241,28 +240,21 @@ class _FileReader:
             return False
         points = self._without_earlier_attempts(self._points(scalars))
         if self.cursor.offset < self.cursor.repeats_until:
-            points = self._new_among(points)
-        MetricPoint.objects.bulk_create(points, batch_size=BATCH)
+            points = _new_among(points)
+        store.append(points)
         self.cursor.offset = end
         if points:
             nudge_on_commit(self.group.channel, "metrics", self.process)
         return True
 
-    def _points(self, scalars: Sequence[Scalar]) -> list[MetricPoint]:
-        points = []
+    def _points(self, scalars: Sequence[Scalar]) -> dict[int, list[Point]]:
+        rows = []
         for scalar in scalars:
             series = self.series.get(scalar.name) or self._new_series(scalar.name)
             if series is not None:
                 at = scalar.at if 0 <= scalar.at <= files.LATEST else 0.0
-                points.append(
-                    MetricPoint(
-                        series_id=series,
-                        step=scalar.step,
-                        at=datetime.fromtimestamp(at, UTC),
-                        value=None if math.isnan(scalar.value) else scalar.value,
-                    )
-                )
-        return points
+                rows.append((series, Point(scalar.step, round(at * MICROSECONDS), scalar.value)))
+        return by_series(rows)
 
     def _new_series(self, name: str) -> int | None:
         if len(name) > MAX_NAME_LENGTH or not name.isprintable():
@@ -287,40 +279,35 @@ class _FileReader:
         self.room.take(name)
         return series.pk
 
-    def _without_earlier_attempts(self, points: list[MetricPoint]) -> list[MetricPoint]:
+    def _without_earlier_attempts(self, points: dict[int, list[Point]]) -> dict[int, list[Point]]:
         """Drop what an earlier attempt has from the step on at which a later one goes on."""
         attempt = self.group.attempt
-        lowest: dict[int, int] = {}
-        for point in points:
-            lowest[point.series_id] = min(point.step, lowest.get(point.series_id, point.step))
-        replaced: dict[int, int] = {}
-        for series in MetricSeries.objects.filter(pk__in=lowest):
-            low, first = lowest[series.pk], series.first_step
+        for key, series in store.lock_series(list(points)).items():
+            low, first = min(point.step for point in points[key]), series.first_step
             if series.attempt > attempt and first is not None:
-                replaced[series.pk] = first
+                points[key] = [point for point in points[key] if point.step < first]
             elif series.attempt < attempt or (first is not None and low < first):
-                earlier = MetricPoint.objects.filter(series=series, step__gte=low)
-                if series.attempt == attempt:
-                    earlier = earlier.filter(step__lt=first)
-                earlier.delete()
+                store.remove(series, low, first if series.attempt == attempt else None)
                 series.attempt, series.first_step = attempt, low
                 series.save(update_fields=["attempt", "first_step"])
-        return [
-            point
-            for point in points
-            if point.series_id not in replaced or point.step < replaced[point.series_id]
-        ]
-
-    def _new_among(self, points: list[MetricPoint]) -> list[MetricPoint]:
-        held = set(
-            MetricPoint.objects.filter(series__in={point.series_id for point in points})
-            .filter(Q(step__in={point.step for point in points}))
-            .values_list("series_id", "step", "value")
-        )
-        return [p for p in points if (p.series_id, p.step, p.value) not in held]
+        return {key: some for key, some in points.items() if some}
 
     def _refuse(self, message: str) -> None:
         """Record once per file that metrics of it are not stored, and why."""
         known = RunEvent.objects.filter(run=self.run, type=MetricsRefused.type)
         if not known.filter(data__path=self.path).exists():
             record(self.run, MetricsRefused(path=self.path, message=message))
+
+
+def _new_among(points: dict[int, list[Point]]) -> dict[int, list[Point]]:
+    """Return the points that are not stored yet, whatever their times."""
+    new = {}
+    for key, some in points.items():
+        steps = [point.step for point in some]
+        held = {_step_and_value(point) for point in store.read(key, min(steps), max(steps))}
+        new[key] = [point for point in some if _step_and_value(point) not in held]
+    return {key: some for key, some in new.items() if some}
+
+
+def _step_and_value(point: Point) -> tuple[int, float | None]:
+    return point.step, None if math.isnan(point.value) else point.value

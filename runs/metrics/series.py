@@ -5,26 +5,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from django.db.models import (
-    BigIntegerField,
-    Count,
-    ExpressionWrapper,
-    F,
-    OuterRef,
-    Q,
-    QuerySet,
-    Subquery,
-    Window,
-)
-from django.db.models.expressions import OrderBy
-from django.db.models.functions import RowNumber
+from django.db.models import Max, Sum
+from django.db.models.functions import Coalesce
 
-from runs.models import MetricPoint, MetricSeries, Run
+from runs.metrics import store
+from runs.metrics.points import Points, time_of
+from runs.metrics.thinning import thinned
+from runs.models import MetricSeries, Run
 
 MAX_POINTS = 10_000
 MAX_TOTAL_POINTS = 100_000
-MAX_STEP = 2**63 - 1
-FIELDS = ("step", "pk", "value", "at")
 
 
 class CurvePoint(NamedTuple):
@@ -60,55 +50,21 @@ def series_of(
     if name:
         found = found.filter(name=name)
     if names_only:
-        counted = found.annotate(total=Count("points"))
+        counted = found.annotate(total=Coalesce(Sum("chunks__count"), 0))
         return [MetricCurve(one.name, one.process, [], one.total) for one in counted]
     wanted = list(found)
     max_points = min(max_points, max(MAX_TOTAL_POINTS // max(len(wanted), 1), 4))
-    return [_read(series, max_points, first, last) for series in wanted]
+    curves = {
+        key: _curve_points(points, max_points)
+        for key, points in store.read_each(found.order_by(), first, last)
+    }
+    return [MetricCurve(one.name, one.process, *curves.get(one.pk, ([], 0))) for one in wanted]
 
 
 def last_steps(run_id: int) -> dict[str, int]:
     """Return the last step of every metric of a run."""
-    newest = MetricPoint.objects.filter(series=OuterRef("pk")).order_by("-step").values("step")[:1]
-    steps: dict[str, int] = {}
-    found = MetricSeries.objects.filter(run_id=run_id).annotate(last=Subquery(newest))
-    for name, step in found.values_list("name", "last"):
-        if step is not None:
-            steps[name] = max(step, steps.get(name, step))
-    return steps
-
-
-def _thinned(points: QuerySet[MetricPoint], max_points: int) -> list[CurvePoint]:
-    """Keep the lowest and the highest point of each stretch of steps, and where NaN was seen.
-
-    The first and the last point stay. The same points always give the same answer. The database
-    chooses, so that the work of a long series is not the web process's.
-    """
-    first, last = points.first(), points.last()
-    if first is None or last is None:
-        return []
-    buckets = max((max_points - 2) // 3, 1)
-    # By halves, as steps may be farther apart than the largest integer of a database.
-    low, high = first.step // 2, last.step // 2 + 1
-    width = min((high - low) // buckets + 1, MAX_STEP)
-    bucket = ExpressionWrapper((F("step") / 2 - low) / width, output_field=BigIntegerField())
-
-    def best(*order: OrderBy | F) -> Window:
-        return Window(RowNumber(), partition_by=[bucket], order_by=[*order, F("step"), F("pk")])
-
-    numbers = points.exclude(value=None).annotate(
-        lowest=best(F("value").asc()), highest=best(F("value").desc())
-    )
-    undefined = points.filter(value=None).annotate(earliest=best())
-    found = {
-        *numbers.filter(Q(lowest=1) | Q(highest=1)).values_list(*FIELDS),
-        *undefined.filter(earliest=1).values_list(*FIELDS),
-        *((point.step, point.pk, point.value, point.at) for point in (first, last)),
-    }
-    return [
-        CurvePoint(step, value, at)
-        for step, _, value, at in sorted(found, key=lambda row: (row[0], row[1]))
-    ]
+    found = MetricSeries.objects.filter(run=run_id, last_step__isnull=False).order_by()
+    return dict(found.values("name").annotate(last=Max("last_step")).values_list("name", "last"))
 
 
 def as_json(series: MetricCurve) -> dict[str, Any]:
@@ -132,16 +88,9 @@ def shown(value: float | None) -> float | str:
     return value
 
 
-def _read(
-    series: MetricSeries, max_points: int, first: int | None, last: int | None
-) -> MetricCurve:
-    points = MetricPoint.objects.filter(series=series).order_by("step", "pk")
-    if first is not None:
-        points = points.filter(step__gte=first)
-    if last is not None:
-        points = points.filter(step__lte=last)
-    total = points.count()
-    rows = points.values_list("step", "value", "at")
-    if total <= max_points:
-        return MetricCurve(series.name, series.process, [CurvePoint(*row) for row in rows], total)
-    return MetricCurve(series.name, series.process, _thinned(points, max_points), total)
+def _curve_points(points: Points, max_points: int) -> tuple[list[CurvePoint], int]:
+    kept = points if len(points) <= max_points else thinned(points, max_points)
+    return [
+        CurvePoint(step, None if math.isnan(value) else value, time_of(at))
+        for step, at, value in kept
+    ], len(points)

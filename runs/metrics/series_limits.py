@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from runs.models import LeftOutMetric, MetricSeries, Run
 
-MAX_SERIES = 5000
+MAX_SERIES = 10_000
+MAX_NAME_LENGTH = 250
 # Names that differ in numbers or hashes alone, such as those of a sweep's trials.
 MAX_ALIKE = 2000
 # Room for names unlike the many.

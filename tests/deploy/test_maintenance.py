@@ -15,7 +15,7 @@ from deploy import maintenance
 from deploy.maintenance import request_maintenance, tidy_up
 from deploy.models import LoggedRequest, Replica, ReplicaState, Revision, Service, Traffic
 from runs.logs.log_file import folder_of
-from runs.models import MetricPoint, MetricSeries, ProcessGroup, Run, RunEvent, UsageSample
+from runs.models import MetricChunk, MetricSeries, ProcessGroup, Run, RunEvent, UsageSample
 from runs.states import RunStatus
 from tests.deploy.conftest import RegisterModel
 from tests.factories import make_environment, make_group, make_run
@@ -50,8 +50,9 @@ def ended_run(team: Team, ago: timedelta) -> Run:
     folder_of(group.label).mkdir(parents=True)
     (folder_of(group.label) / "worker-0.log").write_text("hello\n")
     series = MetricSeries.objects.create(run=run, name="loss")
-    MetricPoint.objects.bulk_create(
-        MetricPoint(series=series, step=step, at=at, value=1.0) for step in range(EACH)
+    MetricChunk.objects.bulk_create(
+        MetricChunk(series=series, count=1, first_step=step, last_step=step, points=bytes(24))
+        for step in range(EACH)
     )
     UsageSample.objects.bulk_create(
         UsageSample(process=group.processes.get(), at=at, cpus=1.0, memory_bytes=1)
@@ -66,7 +67,7 @@ def ended_run(team: Team, ago: timedelta) -> Run:
 def kept_of(run: Run) -> tuple[int, int, int, bool]:
     group = run.attempts.get()
     return (
-        MetricPoint.objects.filter(series__run=run).count(),
+        MetricChunk.objects.filter(series__run=run).count(),
         UsageSample.objects.filter(process__group=group).count(),
         run.events.count(),
         folder_of(group.label).exists(),

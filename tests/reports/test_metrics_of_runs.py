@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from runs.events import group_of_run
 from runs.metrics import ingestion, series_limits
 from runs.metrics.ingestion import finish_metrics
+from runs.metrics.series import series_of
 from runs.metrics.series_limits import family_of
-from runs.models import MetricPoint, ProcessGroup, Run, RunEvent, RunFile
+from runs.models import ProcessGroup, Run, RunEvent, RunFile
 from runs.states import RunStatus
 from tests.factories import bearer, make_group, make_run
 from tests.runs.metrics.test_metrics import ship
@@ -189,5 +190,5 @@ def test_p13_every_step_has_the_value_of_the_last_attempt_that_went_past_it(data
         finish_metrics(group.pk)
         expected = [point for point in expected if point[0] < min(steps)]
         expected += [(step, number) for step in steps]
-    stored = MetricPoint.objects.filter(series__run=run).values_list("step", "value")
+    stored = [(point.step, point.value) for curve in series_of(run) for point in curve.points]
     assert sorted(stored) == sorted(expected)

@@ -13,8 +13,10 @@ from models.models import ModelVersion
 from runs import deletion
 from runs.files.folders import run_folder
 from runs.logs.log_file import log_of
+from runs.metrics import store
+from runs.metrics.points import Point
 from runs.models import (
-    MetricPoint,
+    MetricChunk,
     MetricSeries,
     ProcessGroup,
     Run,
@@ -48,7 +50,7 @@ def group(team: Team) -> ProcessGroup:
     (outputs / "model.keras").write_bytes(b"weights")
     RunFile.objects.create(run=run, path="outputs/model.keras", process=process, size_bytes=7)
     series = MetricSeries.objects.create(run=run, name="loss")
-    MetricPoint.objects.create(series=series, step=1, at=timezone.now(), value=0.3)
+    store.append({series.pk: [Point(1, 0, 0.3)]})
     UsageSample.objects.create(process=process, cpus=1, memory_bytes=1)
     RunEvent.objects.create(run=run, seq=100, type="run.hung")
     ProcessGroup.objects.filter(pk=group.pk).update(removed_at=timezone.now())
@@ -82,7 +84,7 @@ def test_a_deleted_run_leaves_nothing_but_its_number(
     assert shown.status_code == 404
     assert jobs == [run.pk]
     deletion.finish_deletion(run.pk)
-    for rows in (Run, ProcessGroup, RunFile, MetricSeries, MetricPoint, UsageSample, RunEvent):
+    for rows in (Run, ProcessGroup, RunFile, MetricSeries, MetricChunk, UsageSample, RunEvent):
         assert not rows.objects.exists(), rows
     assert not run_folder(run.pk).exists()
     assert not log_of(group.label, "worker-0").path.exists()

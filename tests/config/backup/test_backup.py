@@ -18,7 +18,9 @@ from config.backup import restore
 from config.backup import rows as backup_rows
 from runs.events import RunHung, record
 from runs.files.folders import run_folder
-from runs.models import MetricPoint, MetricSeries, Run, RunFile
+from runs.metrics import store
+from runs.metrics.points import Point
+from runs.models import MetricSeries, Run, RunFile
 from runs.states import RunStatus
 from tests.factories import make_group, make_run, make_team
 from workspace.models import Team
@@ -58,10 +60,8 @@ def a_finished_run(team: Team, by: User) -> Run:
     process = make_group(run).processes.get()
     record(run, RunHung(since="2026-01-01T00:00:00+00:00", lines={"worker-0": "ä"}))
     series = MetricSeries.objects.create(run=run, process="", name="loss")
-    MetricPoint.objects.bulk_create(
-        MetricPoint(series=series, step=step, at=run.created_at, value=value)
-        for step, value in enumerate([1 / 3, None, 1e-300, *range(5000)])
-    )
+    values = [1 / 3, float("nan"), 1e-300, *range(5000)]
+    store.append({series.pk: [Point(step, 0, value) for step, value in enumerate(values)]})
     place = run_folder(run.pk) / "outputs" / "result"
     place.parent.mkdir(parents=True)
     place.write_text("42")

@@ -1,7 +1,6 @@
 """Finding, changing, comparing and deleting versions over REST."""
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,7 +10,9 @@ from django.utils import timezone
 
 from models.models import ModelVersion
 from models.selectors import manifests_in_use
-from runs.models import MetricPoint, MetricSeries
+from runs.metrics import store
+from runs.metrics.points import Point
+from runs.models import MetricSeries
 from tests.factories import bearer, make_run
 from tests.models.api.test_registration import register
 from tests.models.registry import add_revision, make_service, make_version
@@ -127,9 +128,7 @@ def test_versions_are_compared_by_signature_metrics_size_and_digest(
         inputs = {"x": (1, [-1, 4])} if version == "2.21.0" else {"x": (1, [-1, 8])}
         put_outputs(run, model_files("outputs/m", version=version, inputs=inputs))
         series = MetricSeries.objects.create(run=run, name="accuracy")
-        for step, value in ((1, 0.1), (2, accuracy)):
-            at = datetime(2026, 1, 1, tzinfo=UTC)
-            MetricPoint.objects.create(series=series, step=step, at=at, value=value)
+        store.append({series.pk: [Point(1, 0, 0.1), Point(2, 0, accuracy)]})
         register(client, bob, {"run": run.number, "name": "digits", "framework_version": version})
     found = call(client, "get", "/digits/compare?a=1&b=2", bob).json()
     lines = {

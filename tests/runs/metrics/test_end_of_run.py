@@ -12,7 +12,8 @@ from rq import SimpleWorker
 from runs.files.quota import quota_owner
 from runs.files.store import append_log_file
 from runs.metrics import files, ingestion
-from runs.models import MetricPoint, ProcessGroup, Run
+from runs.metrics.series import series_of
+from runs.models import MetricChunk, ProcessGroup, Run
 from runs.states import RunStatus
 from tests.fakes import FakeBackend
 from tests.runs.supervision.supervised_runs import Submit, bring_up, end, leave, processes, tick
@@ -34,6 +35,10 @@ def ended(submit: Submit, backend: FakeBackend, broker: Redis) -> Run:
     return run
 
 
+def points_of(run: Run) -> int:
+    return sum(series.total for series in series_of(run, names_only=True))
+
+
 def work() -> None:
     """Do what is queued of metrics, as a worker does."""
     queue = django_rq.get_queue(JobQueue.METRICS)
@@ -42,11 +47,11 @@ def work() -> None:
 
 def test_a_run_waits_for_its_metrics_and_the_tick_reads_none(ended: Run) -> None:
     assert tick(ended).status == RunStatus.FINALIZING
-    assert not MetricPoint.objects.exists()
+    assert not MetricChunk.objects.exists()
     assert ProcessGroup.objects.get().removed_at is not None  # its share of the target is free
     work()
     assert tick(ended).status == RunStatus.COMPLETED
-    assert MetricPoint.objects.count() == POINTS
+    assert points_of(ended) == POINTS
 
 
 def test_a_run_ends_without_a_worker_and_its_metrics_are_read_later(ended: Run) -> None:
@@ -54,7 +59,7 @@ def test_a_run_ends_without_a_worker_and_its_metrics_are_read_later(ended: Run) 
     ProcessGroup.objects.update(metrics_requested_at=timezone.now() - 2 * ingestion.AWAITED_FOR)
     assert tick(ended).status == RunStatus.COMPLETED
     work()
-    assert MetricPoint.objects.count() == POINTS
+    assert points_of(ended) == POINTS
 
 
 def test_a_run_ends_without_a_broker(ended: Run, broker: Redis, settings) -> None:
@@ -70,7 +75,7 @@ def test_what_the_queue_lost_is_asked_for_again(ended: Run, broker: Redis) -> No
     ProcessGroup.objects.update(metrics_requested_at=timezone.now() - timedelta(hours=2))
     tick(ended)
     work()
-    assert MetricPoint.objects.count() == POINTS
+    assert points_of(ended) == POINTS
     broker.flushall()
     ingestion.request_unread_metrics_again()
     assert broker.llen("rq:queue:metrics") == 0
@@ -98,11 +103,11 @@ def test_the_rest_is_read_by_the_job_that_is_at_it_already(
         if not jobs:
             jobs.append("the second")
             work()
-            assert not MetricPoint.objects.exists()
+            assert not MetricChunk.objects.exists()
         return read_files(*args, **how)
 
     monkeypatch.setattr(files, "read", read)
     ingestion.ingest_metrics(ended.pk)
     assert jobs
-    assert MetricPoint.objects.count() == POINTS
+    assert points_of(ended) == POINTS
     assert ProcessGroup.objects.get().metrics_read_at is not None
