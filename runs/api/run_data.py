@@ -1,10 +1,10 @@
 """The REST API of what runs leave to watch and to fetch: logs, metrics, usage, files."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from django.http.response import HttpResponseBase
-from ninja import Query, Router, Schema
+from ninja import Field, Query, Router, Schema
 
 from runs.api import log_responses
 from runs.api.log_responses import (
@@ -22,12 +22,15 @@ from runs.files.downloads import archive_response, file_response
 from runs.logs.sources import LogSource, log_named, logs_of_run
 from runs.metrics import series as metrics
 from runs.metrics import usage
-from runs.metrics.series_limits import left_out_of
+from runs.metrics.logged import MAX_AT_ONCE, parse_metrics, store_metrics
+from runs.metrics.series_limits import MAX_NAME_LENGTH, left_out_of
 from runs.models import Run
 from runs.selectors import processes_of_run, run_of
 from runs.source.paths import shown
 from workspace.accounts.selectors import team_for
+from workspace.models import Role
 from workspace.platform.errors import NotFound
+from workspace.platform.json_body import inline_schema, parse_json, request_body
 from workspace.platform.requests import ApiRequest
 
 router = Router(tags=["logs, metrics and files"])
@@ -108,6 +111,39 @@ def run_metrics(
         "series": [metrics.as_json(series) for series in found],
         "left_out": left_out_of(run),
     }
+
+
+class MetricIn(Schema):
+    """A value of a metric; `timestamp` in milliseconds since 1970, or as ISO 8601 has it."""
+
+    name: str = Field(min_length=1, max_length=MAX_NAME_LENGTH)
+    value: float | Literal["NaN", "Infinity", "-Infinity"]
+    step: int | None = Field(0, ge=-(2**63), le=2**63 - 1)
+    timestamp: float | datetime | None = None
+
+
+class MetricsIn(Schema):
+    metrics: list[MetricIn] = Field(min_length=1, max_length=MAX_AT_ONCE)
+
+
+class StoredMetricsOut(Schema):
+    """How many metrics are stored now that were not before."""
+
+    stored: int
+
+
+@router.post(
+    f"{RUN}/metrics",
+    response=StoredMetricsOut,
+    openapi_extra=request_body({"application/json": inline_schema(MetricsIn)}),
+)
+def log_metrics(request: ApiRequest, slug: str, number: int) -> dict[str, int]:
+    """Store up to 1,000 metrics of a run, or none if one is wrong; a repeat is stored once.
+
+    The step is 0 and the time is now where they are not given.
+    """
+    run = run_of(team_for(request.auth, slug, Role.MEMBER), number)
+    return {"stored": store_metrics(run, parse_metrics(parse_json(request.body)))}
 
 
 @router.get(f"{RUN}/usage")

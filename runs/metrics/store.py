@@ -23,13 +23,18 @@ def lock_series(keys: Sequence[int]) -> dict[int, MetricSeries]:
     return {series.pk: series for series in found}
 
 
-def append(points: Mapping[int, Sequence[Point]]) -> None:
-    """Store points, by the key of their series."""
-    with transaction.atomic():
-        columns = {key: Points.of(some).by_step() for key, some in points.items() if some}
-        held = lock_series(list(columns))
-        _advance_last(held, columns)
-        _add_chunks({key: columns[key] for key in held})
+@transaction.atomic
+def append(
+    points: Mapping[int, Sequence[Point]], held: Mapping[int, MetricSeries] | None = None
+) -> None:
+    """Store points, by the key of their series; `held` are the series if they are locked."""
+    if held is None:
+        held = lock_series(list(points))
+    columns = {
+        key: Points.of(some).by_step() for key, some in points.items() if some and key in held
+    }
+    _advance_last(held, columns)
+    _add_chunks(columns)
 
 
 def read(series: int, first: int | None = None, last: int | None = None) -> Points:
@@ -133,8 +138,9 @@ def _fill(chunk: MetricChunk, points: Points) -> None:
 
 def _advance_last(held: Mapping[int, MetricSeries], new: Mapping[int, Points]) -> None:
     changed = []
-    for key, series in held.items():
-        point, last = new[key].last(), last_point(series)
+    for key, points in new.items():
+        series = held[key]
+        point, last = points.last(), last_point(series)
         if last is None or _rank(point) > _rank(last):
             _put_last(series, point)
             changed.append(series)
