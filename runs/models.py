@@ -310,12 +310,14 @@ class MetricChunk(models.Model):
     """Points of a series, ordered by step and then by arrival; later chunks hold later arrivals.
 
     `points` holds the steps, then the times in microseconds, then the values: 8 bytes each.
+    `outline` of a full chunk has what charts of long series show of it.
     """
 
     series = models.ForeignKey(MetricSeries, models.CASCADE, related_name="chunks", db_index=False)
     count = models.PositiveIntegerField()
     first_step = models.BigIntegerField()
     last_step = models.BigIntegerField()
+    outline = models.BinaryField(default=bytes)
     points = models.BinaryField()
 
     class Meta:

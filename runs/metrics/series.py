@@ -9,12 +9,14 @@ from django.db.models import Max, Sum
 from django.db.models.functions import Coalesce
 
 from runs.metrics import store
-from runs.metrics.points import Points, time_of
-from runs.metrics.thinning import thinned
+from runs.metrics.points import time_of
+from runs.metrics.thinning import Outline, thinned
 from runs.models import MetricSeries, Run
 
 MAX_POINTS = 10_000
 MAX_TOTAL_POINTS = 100_000
+# Points of a series of which charts read outlines alone.
+LONG = 100_000
 
 
 class CurvePoint(NamedTuple):
@@ -52,12 +54,17 @@ def series_of(
     if names_only:
         counted = found.annotate(total=Coalesce(Sum("chunks__count"), 0))
         return [MetricCurve(one.name, one.process, [], one.total) for one in counted]
-    wanted = list(found)
+    wanted = list(found.annotate(total=Coalesce(Sum("chunks__count"), 0)))
     max_points = min(max_points, max(MAX_TOTAL_POINTS // max(len(wanted), 1), 4))
+    short = [one.pk for one in wanted if one.total <= LONG]
     curves = {
-        key: _curve_points(points, max_points)
-        for key, points in store.read_each(found.order_by(), first, last)
+        key: _curve_points(Outline(points, points.steps), len(points), max_points)
+        for key, points in store.read_each(short, first, last)
     }
+    for one in wanted:
+        if one.total > LONG:
+            outline, total = store.read_outline(one.pk, first, last, max_points)
+            curves[one.pk] = _curve_points(outline, total, max_points)
     return [MetricCurve(one.name, one.process, *curves.get(one.pk, ([], 0))) for one in wanted]
 
 
@@ -88,9 +95,9 @@ def shown(value: float | None) -> float | str:
     return value
 
 
-def _curve_points(points: Points, max_points: int) -> tuple[list[CurvePoint], int]:
-    kept = points if len(points) <= max_points else thinned(points, max_points)
+def _curve_points(outline: Outline, total: int, max_points: int) -> tuple[list[CurvePoint], int]:
+    kept = outline.points.by_step() if total <= max_points else thinned(outline, max_points)
     return [
         CurvePoint(step, None if math.isnan(value) else value, time_of(at))
         for step, at, value in kept
-    ], len(points)
+    ], total

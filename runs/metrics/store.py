@@ -9,6 +9,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from runs.metrics.points import Point, Points, microseconds, time_of
+from runs.metrics.thinning import PART_OF_RANGE, Outline, range_width
 from runs.models import MetricChunk, MetricSeries
 
 # Points of a chunk that grows no more.
@@ -44,13 +45,45 @@ def read(series: int, first: int | None = None, last: int | None = None) -> Poin
 
 
 def read_each(
-    series: QuerySet[MetricSeries], first: int | None = None, last: int | None = None
+    series: Sequence[int], first: int | None = None, last: int | None = None
 ) -> Iterator[tuple[int, Points]]:
     """Yield the key and the points of each series that has points at the steps `first` to `last`.
 
     One series at a time is in memory.
     """
     yield from _read(MetricChunk.objects.filter(series__in=series), first, last)
+
+
+def read_outline(
+    series: int, first: int | None, last: int | None, max_points: int
+) -> tuple[Outline, int]:
+    """Return what a chart shows of a long series, and how many points it has.
+
+    Most chunks are not read, only their outlines.
+    """
+    rows = _between(MetricChunk.objects.filter(series=series), first, last).order_by("pk")
+    chunks = list(rows.values_list("pk", "count", "first_step", "last_step", "outline"))
+    if not chunks:
+        return Outline.joined([]), 0
+    low = max(min(chunk[2] for chunk in chunks), -(2**63) if first is None else first)
+    high = min(max(chunk[3] for chunk in chunks), 2**63 - 1 if last is None else last)
+    widest = 2 * range_width(low, high, max_points) // PART_OF_RANGE
+    parts: dict[int, Outline] = {}
+    total = 0
+    for pk, count, begin, end, packed in chunks:
+        if packed and low <= begin and end <= high:
+            outline = Outline.unpack(packed)
+            if outline.widest_block() <= widest:
+                parts[pk] = outline
+                total += count
+    whole = MetricChunk.objects.filter(
+        pk__in=[chunk[0] for chunk in chunks if chunk[0] not in parts]
+    )
+    for pk, packed in whole.values_list("pk", "points"):
+        points = Points.unpack(packed).between(first, last)
+        parts[pk] = Outline(points, points.steps)
+        total += len(points)
+    return Outline.joined([parts[pk] for pk in sorted(parts)]), total
 
 
 def remove(series: MetricSeries, first: int, until: int | None = None) -> None:
@@ -133,6 +166,7 @@ def _add_chunks(new: Mapping[int, Points]) -> None:
 def _fill(chunk: MetricChunk, points: Points) -> None:
     chunk.count = len(points)
     chunk.first_step, chunk.last_step = int(points.steps[0]), int(points.steps[-1])
+    chunk.outline = Outline.of(points).pack() if len(points) == FULL else b""
     chunk.points = points.pack()
 
 

@@ -103,6 +103,7 @@ class Migration(migrations.Migration):
                 ("count", models.PositiveIntegerField()),
                 ("first_step", models.BigIntegerField()),
                 ("last_step", models.BigIntegerField()),
+                ("outline", models.BinaryField(default=bytes)),
                 ("points", models.BinaryField()),
                 (
                     "series",
