@@ -6,8 +6,8 @@ from typing import Any
 
 from models.models import ModelVersion
 from models.selectors import manifest_of
-from runs.metrics.series import shown
-from runs.models import MetricSeries, Run
+from runs.metrics.series import last_values
+from runs.models import Run
 
 
 @dataclass(frozen=True)
@@ -31,22 +31,14 @@ def compare(a: ModelVersion, b: ModelVersion) -> dict[str, list[ComparisonRow]]:
     return {
         "facts": _rows(_facts_of(a), _facts_of(b)),
         "signatures": _rows(_tensors_of(a), _tensors_of(b), sort=True),
-        "metrics": _rows(last_values(a.run), last_values(b.run), sort=True),
+        "metrics": _rows(_last_values_of(a.run), _last_values_of(b.run), sort=True),
         "tags": _rows(a.tags | a.properties, b.tags | b.properties, sort=True),
         "files": _rows(_files_of(a), _files_of(b), sort=True),
     }
 
 
-def last_values(run: Run | None) -> dict[str, float | str]:
-    """Return the last value of each metric of a run, by name."""
-    if run is None:
-        return {}
-    values: dict[str, float | str] = {}
-    held = MetricSeries.objects.filter(run=run, last_step__isnull=False)
-    for series in held.order_by("name", "process"):
-        name = f"{series.name} ({series.process})" if series.process else series.name
-        values[name] = shown(series.last_value)
-    return values
+def _last_values_of(run: Run | None) -> dict[str, float | str]:
+    return last_values([run.pk])[run.pk] if run else {}
 
 
 def _facts_of(version: ModelVersion) -> dict[str, Any]:

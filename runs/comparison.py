@@ -2,14 +2,13 @@
 
 import difflib
 import logging
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from runs.config import RunConfig
-from runs.metrics.series import shown
-from runs.models import MetricSeries, Run
+from runs.metrics.series import last_values
+from runs.models import Run
 from runs.selectors import runs_of
 from runs.source.blobs import store_for
 from runs.source.snapshots import DamagedManifest, ManifestEntry, manifest_of
@@ -77,9 +76,10 @@ def compare_runs(runs: Sequence[Run], *, for_viewer: bool) -> dict[str, list[Com
     configs = [RunConfig.from_row(run.config) for run in runs]
     if for_viewer:
         configs = [config.for_viewers() for config in configs]
+    values = last_values([run.pk for run in runs])
     return {
         "parameters": _rows([_parameters_of(config) for config in configs]),
-        "metrics": _rows(_last_values(runs)),
+        "metrics": _rows([values[run.pk] for run in runs]),
         "tags": _rows([run.tags for run in runs]),
         "configuration": _rows([_options_of(config) for config in configs]),
         "environment": _rows(
@@ -147,15 +147,6 @@ def _options_of(config: RunConfig) -> dict[str, Any]:
         for name, value in config.to_json().items()
         if name not in NOT_COMPARED and value not in (None, "", [], {})
     }
-
-
-def _last_values(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    values: dict[int, dict[str, Any]] = defaultdict(dict)
-    series = MetricSeries.objects.filter(run__in=runs).exclude(last_step=None)
-    for one in series.order_by("name", "process"):
-        name = f"{one.name} ({one.process})" if one.process else one.name
-        values[one.run_id][name] = shown(one.last_value)
-    return [values[run.pk] for run in runs]
 
 
 def _rows(of_runs: Sequence[Mapping[str, Any]]) -> list[ComparedRow]:

@@ -1,6 +1,7 @@
 """Reads of a run's metrics: its series, thinned to what a chart can show."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -66,6 +67,19 @@ def series_of(
             outline, total = store.read_outline(one.pk, first, last, max_points)
             curves[one.pk] = _curve_points(outline, total, max_points)
     return [MetricCurve(one.name, one.process, *curves.get(one.pk, ([], 0))) for one in wanted]
+
+
+def last_values(runs: Iterable[int]) -> dict[int, dict[str, float | str]]:
+    """Return the last value of each metric of runs, by the runs' ids and the metrics' names.
+
+    With a process in parentheses where a run has several.
+    """
+    values: dict[int, dict[str, float | str]] = {run: {} for run in runs}
+    held = MetricSeries.objects.filter(run__in=values, last_step__isnull=False)
+    for one in held.order_by("name", "process"):
+        name = f"{one.name} ({one.process})" if one.process else one.name
+        values[one.run_id][name] = shown(one.last_value)
+    return values
 
 
 def last_steps(run_id: int) -> dict[str, int]:

@@ -3,11 +3,12 @@
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
-from django.utils import timezone
 from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
-from runs.models import MetricPoint, MetricSeries
+from runs.metrics import store
+from runs.metrics.points import Point
+from runs.models import MetricSeries
 from tests.browser import chromium, rows_beside_a_browser, tab
 from tests.factories import make_run, make_snapshot
 from tests.runs.pages.test_upload_in_a_browser import serve_static
@@ -29,11 +30,8 @@ def test_runs_that_are_selected_are_compared_at_an_address_that_names_them(
         run.config["script_params"] = {"--lr": rate}
         run.save(update_fields=["config"])
         for name in ("train/loss", "validation/loss"):
-            series = MetricSeries.objects.create(run=run, name=name, last_step=1, last_value=rate)
-            MetricPoint.objects.bulk_create(
-                MetricPoint(series=series, step=step, at=timezone.now(), value=rate)
-                for step in range(2)
-            )
+            series = MetricSeries.objects.create(run=run, name=name)
+            store.append({series.pk: [Point(step, 0, rate) for step in range(2)]})
     client.force_login(bob)
     session = client.cookies["sessionid"].value
     tab.context.add_cookies([{"name": "sessionid", "value": session, "url": live_server.url}])

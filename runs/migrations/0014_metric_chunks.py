@@ -78,7 +78,7 @@ def _order(row: tuple[int, datetime, float | None]) -> tuple[int, datetime, bool
 
 
 class Migration(migrations.Migration):
-    dependencies = [("runs", "0012_last_points")]
+    dependencies = [("runs", "0013_stored_bytes")]
 
     operations = [
         migrations.AlterField(
