@@ -1,7 +1,8 @@
-"""The addresses of the pages of services."""
+"""The addresses of a team's home and of the pages of services."""
 
 from django.urls import path
 
+from deploy.home.pages import home
 from deploy.pages import (
     changes,
     drift,
@@ -20,6 +21,7 @@ SERVICE = f"{SERVICES}<slug:name>/"
 urlpatterns = [
     path("t/<slug:slug>/storage/", storage.storage, name="storage"),
     path("t/<slug:slug>/storage/measure/", storage.measure, name="measure_storage"),
+    path("t/<slug:slug>/", home, name="home"),
     path(SERVICES, service.service_list, name="list"),
     path(f"{SERVICES}-/new/", changes.new, name="new"),
     path(f"{SERVICES}-/quick/", changes.quick, name="quick"),

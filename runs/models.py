@@ -111,6 +111,7 @@ class Run(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["team", "-number"], name="runs_newest_first"),
             models.Index(fields=["status"], name="runs_by_status"),
+            models.Index(fields=["team", "status", "ended_at"], name="runs_of_a_team_by_status"),
             models.Index(fields=["environment", "ended_at"], name="runs_of_an_environment"),
             models.Index(fields=["team", "environment"], name="runs_of_a_team_by_env"),
             models.Index(

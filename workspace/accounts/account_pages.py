@@ -11,6 +11,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from workspace.accounts.context_processors import current_team
 from workspace.accounts.forms import ChangePasswordForm, LoginForm, SignUpForm, TokenForm
 from workspace.accounts.passwords import (
     HAS_ONE_TIME_PASSWORD,
@@ -18,7 +19,7 @@ from workspace.accounts.passwords import (
     log_in_with_password,
     open_session,
 )
-from workspace.accounts.selectors import invitation_of, membership, memberships_of
+from workspace.accounts.selectors import invitation_of, membership
 from workspace.accounts.services import (
     accept_invitation,
     issue_token,
@@ -33,9 +34,9 @@ from workspace.platform.requests import SignedInRequest
 
 @require_safe
 def home(request: SignedInRequest) -> HttpResponse:
-    """Go to the first team's runs, or say how to get into a team."""
-    first = memberships_of(request.user).first()
-    return redirect("runs:list", first.team.slug) if first else redirect("workspace:teams")
+    """Go to the home of the team looked at last, or say how to get into a team."""
+    team = current_team(request).get("team")
+    return redirect("deploy:home", team.slug) if team else redirect("workspace:teams")
 
 
 @login_not_required

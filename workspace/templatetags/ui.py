@@ -179,10 +179,12 @@ def teams_of(user: Any) -> Iterable[Team]:
 
 
 @register.simple_tag(takes_context=True)
-def nav_link(context: template.Context, address: str, drawing: str, text: str) -> SafeString:
-    """Draw a link of the side navigation, marked when the page lies below its address."""
-    request = context.get("request")
-    here = request is not None and request.path.startswith(address)
+def nav_link(
+    context: template.Context, address: str, drawing: str, text: str, *, is_exact: bool = False
+) -> SafeString:
+    """Draw a link of the side navigation, marked on its page and, if not exact, on those below."""
+    path = request.path if (request := context.get("request")) else ""
+    here = path == address if is_exact else path.startswith(address)
     return format_html(
         '<a class="nav-link" href="{}"{}>{}<span>{}</span></a>',
         address,

@@ -44,7 +44,7 @@ def test_bootstrap_takes_a_given_password_as_it_is(
     monkeypatch.setenv("TRAINYARD_ADMIN_PASSWORD", "given")
     assert printed(capsys, "bootstrap") == ""
     client.post("/login/", {"username": "admin", "password": "given"})
-    assert client.get("/").headers["Location"] == "/t/default/runs/"
+    assert client.get("/").headers["Location"] == "/t/default/"
 
 
 def test_bootstrap_leaves_an_installation_with_users_alone(

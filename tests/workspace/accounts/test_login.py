@@ -35,9 +35,9 @@ def test_a_user_logs_in_and_out(client: Client, alice: User) -> None:
     assert client.get("/account/").headers["Location"] == "/login/?next=/account/"
 
 
-def test_the_start_page_leads_to_the_first_teams_runs(client: Client, alice: User) -> None:
+def test_the_start_page_leads_to_the_home_of_a_team(client: Client, alice: User) -> None:
     client.force_login(alice)
-    assert client.get("/").headers["Location"] == "/t/default/runs/"
+    assert client.get("/").headers["Location"] == "/t/default/"
 
 
 def test_a_user_without_a_team_is_told_how_to_get_into_one(client: Client, charlie: User) -> None:

@@ -1,0 +1,14 @@
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("runs", "0012_last_points")]
+
+    operations = [
+        migrations.AddIndex(
+            model_name="run",
+            index=models.Index(
+                fields=["team", "status", "ended_at"], name="runs_of_a_team_by_status"
+            ),
+        ),
+    ]
