@@ -26,6 +26,7 @@ ROUTERS = (
     "workspace.environments.api",
     "workspace.targets.api",
     "runs.api.runs",
+    "runs.api.experiments",
     "runs.api.schemas",
     "runs.api.targets",
     "runs.api.uploads",

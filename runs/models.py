@@ -112,6 +112,11 @@ class Run(models.Model):
             models.Index(fields=["team", "-number"], name="runs_newest_first"),
             models.Index(fields=["status"], name="runs_by_status"),
             models.Index(fields=["team", "status", "ended_at"], name="runs_of_a_team_by_status"),
+            models.Index(
+                fields=["experiment", "-number"],
+                condition=models.Q(deleted_at=None, archived_at=None),
+                name="listed_runs_of_experiment",
+            ),
             models.Index(fields=["environment", "ended_at"], name="runs_of_an_environment"),
             models.Index(fields=["team", "environment"], name="runs_of_a_team_by_env"),
             models.Index(

@@ -2,12 +2,13 @@
 
 from django.urls import path
 
-from runs.pages import comparison, run_changes, runs, targets
+from runs.pages import comparison, experiments, run_changes, runs, targets
 
 app_name = "runs"
 
 RUNS = "t/<slug:slug>/runs/"
 RUN = f"{RUNS}<int:number>/"
+EXPERIMENTS = "t/<slug:slug>/experiments/"
 TARGET = "t/<slug:slug>/targets/<slug:name>/"
 
 urlpatterns = [
@@ -27,6 +28,9 @@ urlpatterns = [
     path(f"{RUN}change/", run_changes.change, name="change"),
     path(f"{RUN}archive/", run_changes.archive, name="archive"),
     path(f"{RUN}delete/", run_changes.delete, name="delete"),
+    path(EXPERIMENTS, experiments.experiment_list, name="experiments"),
+    path(f"{EXPERIMENTS}<int:pk>/", experiments.experiment, name="experiment"),
+    path(f"{EXPERIMENTS}<int:pk>/change/", experiments.change, name="change_experiment"),
     path(TARGET, targets.target, name="target"),
     path(f"{TARGET}live/", targets.target_live, name="target_live"),
     path(f"{TARGET}queue/<int:pk>/move/", targets.queue_move, name="queue_move"),

@@ -356,6 +356,7 @@ class Environment(JobRow):
 class Experiment(models.Model):
     team = models.ForeignKey(Team, models.CASCADE, related_name="experiments")
     name = models.CharField(max_length=100)
+    description = models.TextField(blank=True)
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:

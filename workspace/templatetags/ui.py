@@ -165,6 +165,12 @@ def filesize(value: float | None) -> str:
 
 
 @register.filter
+def measured(value: float | None) -> str:
+    """Write what was measured with six digits that count, such as 0.0312 or 1.5e-07."""
+    return NOTHING if value is None else f"{value:.6g}"
+
+
+@register.filter
 def may(membership: Membership | None, role: str) -> bool:
     """Return whether a member's role covers `role`: {% if membership|may:"member" %}."""
     return membership is not None and Role(membership.role).covers(Role(role))

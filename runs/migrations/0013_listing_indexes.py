@@ -11,4 +11,12 @@ class Migration(migrations.Migration):
                 fields=["team", "status", "ended_at"], name="runs_of_a_team_by_status"
             ),
         ),
+        migrations.AddIndex(
+            model_name="run",
+            index=models.Index(
+                fields=["experiment", "-number"],
+                condition=models.Q(deleted_at=None, archived_at=None),
+                name="listed_runs_of_experiment",
+            ),
+        ),
     ]
