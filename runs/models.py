@@ -112,6 +112,7 @@ class Run(models.Model):
             models.Index(fields=["team", "-number"], name="runs_newest_first"),
             models.Index(fields=["status"], name="runs_by_status"),
             models.Index(fields=["team", "status", "ended_at"], name="runs_of_a_team_by_status"),
+            models.Index(fields=["team", "ended_at"], name="runs_of_a_team_by_end"),
             models.Index(
                 fields=["experiment", "-number"],
                 condition=models.Q(deleted_at=None, archived_at=None),

@@ -10,7 +10,6 @@ from django.urls import reverse
 
 from deploy.home.recent_runs import LATELY
 from runs.selectors import runs_of
-from runs.states import UNFINISHED
 from workspace.accounts.selectors import open_invitations
 from workspace.compute.environment_spec import EnvironmentSpec
 from workspace.environments.selectors import environments_of
@@ -71,8 +70,8 @@ def _unreachable_targets(
 
 
 def _hung_runs(member: Membership) -> Iterator[AttentionItem]:
-    hung = runs_of(member.team).filter(status__in=UNFINISHED, hung_since__isnull=False)
-    for run in hung[:MAX_OF_A_KIND]:
+    hung = runs_of(member.team).filter(ended_at=None, hung_since__isnull=False)
+    for run in hung.order_by("hung_since")[:MAX_OF_A_KIND]:
         yield AttentionItem(
             "warn",
             f"Run #{run.number} makes no progress",

@@ -9,7 +9,7 @@ from django.db.models import Count, Q, QuerySet
 from runs.models import Run
 from runs.pages.presentation import FailureSummary, failure_of, length_of
 from runs.selectors import runs_of
-from runs.states import UNFINISHED, RunStatus
+from runs.states import RunStatus
 from workspace.models import Team
 
 MAX_RUNS = 6
@@ -40,11 +40,11 @@ def runs_now(team: Team, by: User | None, now: datetime) -> RunsNow:
     runs = runs_of(team).filter(archived_at=None)
     if by is not None:
         runs = runs.filter(created_by=by)
-    in_progress = runs.filter(status__in=UNFINISHED - {RunStatus.QUEUED})
-    waiting = runs.filter(status=RunStatus.QUEUED).order_by("-priority", "number")
+    unfinished = runs.filter(ended_at=None)
+    in_progress = unfinished.exclude(status=RunStatus.QUEUED).order_by("-created_at")
+    waiting = unfinished.filter(status=RunStatus.QUEUED).order_by("-priority", "number")
     failed = runs.filter(status=RunStatus.FAILED, ended_at__gte=now - LATELY).order_by("-ended_at")
-    unfinished = runs.filter(status__in=UNFINISHED).order_by()
-    counts = unfinished.aggregate(
+    counts = unfinished.order_by().aggregate(
         waiting=Count("pk", filter=Q(status=RunStatus.QUEUED)),
         running=Count("pk", filter=~Q(status=RunStatus.QUEUED)),
     )

@@ -13,6 +13,10 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="run",
+            index=models.Index(fields=["team", "ended_at"], name="runs_of_a_team_by_end"),
+        ),
+        migrations.AddIndex(
+            model_name="run",
             index=models.Index(
                 fields=["experiment", "-number"],
                 condition=models.Q(deleted_at=None, archived_at=None),

@@ -16,6 +16,8 @@ from workspace.models import Team
 pytestmark = pytest.mark.django_db
 API = "/api/v1/teams/default"
 LISTS = [
+    "/t/default/",
+    "/t/default/experiments/",
     "/t/default/services/",
     "/t/default/runs/",
     "/t/default/environments/",
@@ -24,6 +26,7 @@ LISTS = [
     "/t/default/targets/",
     f"{API}/services",
     f"{API}/runs",
+    f"{API}/experiments",
     f"{API}/environments",
     f"{API}/models",
     f"{API}/targets",
