@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("runs", "0012_last_points")]
+    dependencies = [("runs", "0014_metric_chunks")]
 
     operations = [
         migrations.AddIndex(
