@@ -4,11 +4,14 @@ from typing import ClassVar
 
 from django.conf import settings
 from django.db import models
+from django.db.models.functions import Left
 from django.utils import timezone
 
 from runs.config_fields import RUN_NAME_LENGTH
 from runs.states import TERMINAL, EndReason, ProcessState, RequeueReason, RunStatus
 from workspace.models import ComputeTarget, Environment, Experiment, Team
+
+PARAMETER_START = 200
 
 
 class Snapshot(models.Model):
@@ -293,6 +296,34 @@ class MetricSeries(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class RunParameter(models.Model):
+    """What a run's script got under a name; `number` is the value where it is one, to sort by.
+
+    Values are looked up by their beginning, as an index holds no long texts.
+    """
+
+    run = models.ForeignKey(Run, models.CASCADE, related_name="parameters")
+    name = models.CharField(max_length=250)
+    value = models.TextField(max_length=6_000, blank=True)
+    number = models.FloatField(null=True, blank=True)
+    value_start = models.GeneratedField(
+        expression=Left("value", PARAMETER_START),
+        output_field=models.CharField(max_length=PARAMETER_START),
+        db_persist=True,
+    )
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["run", "name"], name="one_parameter_per_name")
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["name", "value_start"], name="parameters_by_value")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.value}"
 
 
 class LeftOutMetric(models.Model):

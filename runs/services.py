@@ -21,6 +21,7 @@ from runs.files.resume import resumable_run
 from runs.launch.cluster import PlannedProcess, mpirun_command_text, processes_of, tf_config
 from runs.models import Run, Snapshot
 from runs.preflight.findings import PreflightFinding
+from runs.search.parameters import store_parameters
 from runs.states import UNFINISHED
 from runs.submit_check import check_submission
 from workspace.audit import audit
@@ -119,6 +120,7 @@ def submit_run(
                 resumed_from=resumable_run(team, parsed.resume_from),
                 encrypted_image_login=encrypted_login(parsed.image_login),
             )
+            store_parameters(run, parsed.script_params)
             record(run, RunSubmitted(by=by.username))
             audit(team=team, actor=by, action="run.submit", subject=f"run {run.number}")
             transaction.on_commit(wakeup.send)

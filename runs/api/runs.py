@@ -12,6 +12,7 @@ from runs.config import RunConfig
 from runs.lifecycle import phases_of
 from runs.models import Process, Run
 from runs.scheduling import queue_order
+from runs.search.parameters import parameters_of
 from runs.source.uploads import snapshot_from_archive
 from runs.supervision.hang_detection import last_lines
 from runs.supervision.idle_processes import IdleProcess, idle_processes
@@ -99,6 +100,7 @@ class RunOut(Schema):
 class RunDetail(RunOut):
     config: Annotated[dict[str, Any], described_by(RunConfig)]
     description: str
+    parameters: dict[str, str]
     warnings: list[dict[str, Any]]
     snapshot: str
     phases: list[dict[str, Any]]
@@ -113,6 +115,10 @@ class RunDetail(RunOut):
         if not may(context["request"].auth, run.team, Role.MEMBER):
             config = config.for_viewers()
         return config.to_json()
+
+    @staticmethod
+    def resolve_parameters(run: Run) -> dict[str, str]:
+        return parameters_of(run)
 
     @staticmethod
     def resolve_snapshot(run: Run) -> str:
