@@ -138,7 +138,7 @@ REFUSED = [
     ),
     ("   ", "Invalid filter '   '. Could not be parsed."),
     ("metrics.a = 1\0", "Filters have no NUL characters."),
-    ("a" * (MAX_CHARACTERS + 1), "Filters have at most 20,000 characters."),
+    ("a" * (MAX_CHARACTERS + 1), "Filters have at most 16,000 characters."),
     (" AND ".join(["metrics.a = 1"] * (MAX_CLAUSES + 1)), "Filters have at most 50 comparisons."),
 ]
 
