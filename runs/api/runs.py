@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from django.utils import timezone
-from ninja import File, Form, Router, Schema, Status, UploadedFile
+from ninja import File, Form, Query, Router, Schema, Status, UploadedFile
 
 from runs import selectors, services
 from runs.config import RunConfig
@@ -13,12 +13,13 @@ from runs.lifecycle import phases_of
 from runs.models import Process, Run
 from runs.scheduling import queue_order
 from runs.search.parameters import parameters_of
+from runs.search.run_search import RunSearch, read_search
 from runs.source.uploads import snapshot_from_archive
 from runs.supervision.hang_detection import last_lines
 from runs.supervision.idle_processes import IdleProcess, idle_processes
 from workspace.accounts.selectors import may, team_for
 from workspace.models import Role
-from workspace.platform.errors import FieldError, Invalid
+from workspace.platform.errors import CollectedErrors, FieldError, Invalid
 from workspace.platform.json_body import JsonBody, parse_json
 from workspace.platform.openapi import described_by, json_part
 from workspace.platform.requests import ApiRequest
@@ -184,27 +185,39 @@ def submit(
 def list_runs(
     request: ApiRequest,
     slug: str,
+    order_by: Query[list[str]] = [],  # noqa: B006 - ninja reads it, and nobody changes it
     experiment: str = "",
     status: str = "",
     q: str = "",
     tag: str = "",
     archived: str = "",
+    filter: str = "",
+    sort: str = "",
     cursor: str = "",
 ) -> dict[str, Any]:
     """List the runs that match all of the filters, the newest first.
 
     `tag` is a name, or name:value; `archived` true for archived runs alone, any for those too.
+    `filter` and `order_by` are as MLflow's search_runs has them, such as `metrics.loss < 0.1 AND
+    params.lr = '0.01'` and `metrics.loss DESC`; `sort` is metric, param, tag or attribute, a name,
+    and asc or desc, with colons between them. Runs without a value come last.
     """
     team = team_for(request.auth, slug)
-    runs = selectors.filtered(
+    errors = CollectedErrors()
+    runs = errors.of(
+        lambda: selectors.filtered(
+            selectors.runs_of(team),
+            experiment=experiment,
+            status=status,
+            q=q,
+            tag=tag,
+            archived=archived,
+        ),
         selectors.runs_of(team),
-        experiment=experiment,
-        status=status,
-        q=q,
-        tag=tag,
-        archived=archived,
     )
-    page, next_cursor = selectors.page_after(runs, cursor)
+    search = errors.of(lambda: read_search(filter, order_by, sort), RunSearch())
+    errors.raise_all()
+    page, next_cursor = search.page(runs, cursor)
     return {"runs": page, "next_cursor": next_cursor}
 
 

@@ -10,6 +10,7 @@ from runs.search.entities import Attribute, Entity, SearchGrammar
 MAX_CHARACTERS = 16_000
 MAX_CLAUSES = 50
 ENTITY_NAMES = ["metric", "parameter", "tag", "attribute", "dataset"]
+SORT_KINDS = ("metric", "param", "tag", "attribute")
 NULL_OPERATORS = ("IS NULL", "IS NOT NULL")
 LIST_OPERATORS = ("IN", "NOT IN")
 
@@ -97,8 +98,24 @@ def parse_order(text: str, grammar: SearchGrammar) -> Ordering:
         raise InvalidSearch(f"Invalid order_by clause '{text}'. Could not be parsed.")
     if len(tokens) == 2 and not tokens[1].is_word("ASC", "DESC"):
         raise InvalidSearch(f"Invalid ordering key in order_by clause '{text}'.")
-    identifier = _ordered_by(tokens[0].text, grammar)
+    identifier = _ordered_by(*_entity_and_key(tokens[0].text, grammar), grammar)
     return Ordering(identifier, len(tokens) == 2 and tokens[1].is_word("DESC"))
+
+
+def parse_sort(text: str, grammar: SearchGrammar) -> Ordering:
+    """Return what to order by, of KIND:NAME, KIND:NAME:asc or KIND:NAME:desc."""
+    _check_length(text, "Sorts")
+    kind, _, rest = text.partition(":")
+    key, _, direction = rest.rpartition(":")
+    if not key or direction not in ("asc", "desc"):
+        key, direction = rest, "asc"
+    if kind not in SORT_KINDS or not key:
+        raise InvalidSearch(
+            f"Use KIND:NAME:asc or KIND:NAME:desc, with a KIND of {', '.join(SORT_KINDS)}."
+        )
+    entity = _entity(kind, grammar)
+    identifier = _ordered_by(entity, entity.aliases.get(key, key), grammar)
+    return Ordering(identifier, direction == "desc")
 
 
 def _check_length(text: str, what: str) -> None:
@@ -233,8 +250,7 @@ def _identifier(text: str, grammar: SearchGrammar) -> tuple[Identifier, Attribut
     return Identifier(entity.name, key), entity.attributes[key]
 
 
-def _ordered_by(text: str, grammar: SearchGrammar) -> Identifier:
-    entity, key = _entity_and_key(text, grammar)
+def _ordered_by(entity: Entity, key: str, grammar: SearchGrammar) -> Identifier:
     if grammar.order_keys is not None and entity.name != "attribute":
         raise InvalidSearch(f"Invalid order_by entity '{entity.name}'. Order by an attribute.")
     valid = grammar.order_keys if entity.name == "attribute" else None
