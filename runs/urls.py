@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from runs.pages import comparison, experiments, run_changes, runs, targets
+from runs.pages import comparison, experiments, run_changes, run_list, runs, targets
 
 app_name = "runs"
 
@@ -12,7 +12,7 @@ EXPERIMENTS = "t/<slug:slug>/experiments/"
 TARGET = "t/<slug:slug>/targets/<slug:name>/"
 
 urlpatterns = [
-    path(RUNS, runs.run_list, name="list"),
+    path(RUNS, run_list.run_list, name="list"),
     path(f"{RUNS}many/", run_changes.change_many, name="change_many"),
     path(f"{RUNS}compare/", comparison.compare, name="compare"),
     path(RUN, runs.run_logs, name="logs"),

@@ -232,6 +232,17 @@ def _in_words(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
+def value_text(value: object) -> str:
+    """Word a parameter, metric, tag or attribute."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M}"
+    return str(value)
+
+
 def tree_of(files: Iterable[tuple[str, int]]) -> FileTreeFolder:
     """Arrange paths and sizes as nested folders."""
     root = FileTreeFolder("", "")

@@ -1,8 +1,7 @@
-"""The pages of runs: the list, and a run with its tabs."""
+"""The pages of a run: its tabs."""
 
 import json
 from typing import Any
-from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.http import HttpResponse
@@ -22,16 +21,15 @@ from runs.pages import presentation
 from runs.pages.empty_metrics import empty_metrics
 from runs.pages.run_change_form import RunChangeForm
 from runs.source.snapshots import manifest_of, shown_file
-from runs.states import UNFINISHED, RunStatus
+from runs.states import RunStatus
 from runs.supervision.hang_detection import last_lines
 from runs.supervision.idle_processes import WAIT_REMEDY, idle_processes
 from workspace.accounts.selectors import may, team_for
-from workspace.models import Experiment, Role
-from workspace.platform.errors import Conflict, Invalid
+from workspace.models import Role
+from workspace.platform.errors import Conflict
 from workspace.platform.requests import SignedInRequest, is_whole_number
 
 IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg")
-FILTERS = ("experiment", "status", "q", "tag", "archived")
 TABS = {
     "logs": "terminal",
     "metrics": "chart",
@@ -41,52 +39,6 @@ TABS = {
     "code": "code",
     "timeline": "timeline",
 }
-
-
-@require_GET
-def run_list(request: SignedInRequest, slug: str) -> HttpResponse:
-    team = team_for(request.user, slug)
-    chosen = {name: request.GET.get(name, "") for name in FILTERS}
-    chosen["q"], chosen["tag"] = chosen["q"].strip(), chosen["tag"].strip()
-    runs = selectors.runs_of(team)
-    error = ""
-    try:
-        found = selectors.filtered(runs, **chosen)
-        page, cursor = selectors.page_after(found, request.GET.get("cursor", ""))
-    except Invalid as invalid:
-        page, cursor, error = [], "", invalid.message
-    kept = {name: value for name, value in chosen.items() if value}
-    now = timezone.now()
-    here = kept | {name: request.GET[name] for name in ("cursor",) if name in request.GET}
-    context = {
-        "team": team,
-        "rows": [
-            {
-                "run": run,
-                "mode": presentation.mode_text(run),
-                "seconds": presentation.length_of(run, now),
-            }
-            for run in page
-        ],
-        "chosen": chosen,
-        "error": error,
-        "is_filtered": bool(kept) or (not page and runs.exists()),
-        "has_active": any(run.status in UNFINISHED for run in page),
-        "query": urlencode(here),
-        "older": f"?{urlencode(kept | {'cursor': cursor})}" if cursor else "",
-        "newest": f"?{urlencode(kept)}" if request.GET.get("cursor") else "",
-    }
-    if request.headers.get("HX-Request"):
-        return render(request, "runs/_run_rows.html", context)
-    return render(
-        request,
-        "runs/run_list.html",
-        {
-            **context,
-            "experiments": Experiment.objects.filter(team=team).order_by("name"),
-            "statuses": RunStatus.values,
-        },
-    )
 
 
 @require_GET

@@ -118,6 +118,32 @@ def parse_sort(text: str, grammar: SearchGrammar) -> Ordering:
     return Ordering(identifier, direction == "desc")
 
 
+def parse_columns(text: str, grammar: SearchGrammar) -> list[Identifier]:
+    """Return the identifiers of a list with commas. Raises InvalidSearch."""
+    _check_length(text, "Columns")
+    tokens = _tokens(text)
+    names, commas = tokens[::2], tokens[1::2]
+    if any(token.kind not in NAMING for token in names) or any(
+        token.text != "," for token in commas
+    ):
+        raise InvalidSearch("Use names with commas between them: params.lr, metrics.loss.")
+    return [_identifier(token.text, grammar)[0] for token in names]
+
+
+def looks_like_filter(text: str, grammar: SearchGrammar) -> bool:
+    """Return whether a text in a search box is meant as a filter, though it may be a wrong one."""
+    if len(text) > MAX_CHARACTERS or len(tokens := _tokens(text)[:2]) < 2:
+        return False
+    named, operator = tokens
+    prefix, dot, _ = named.text.partition(".")
+    attributes = grammar.attributes
+    known = {*(attributes.attributes or {}), *attributes.aliases}
+    is_known = grammar.entity(prefix) is not None if dot else _unquoted(named.text) in known
+    if operator.kind == "operator":
+        return named.kind in NAMING and (bool(dot) or is_known)
+    return is_known and operator.is_word("LIKE", "ILIKE", "IN", "IS", "NOT")
+
+
 def _check_length(text: str, what: str) -> None:
     if len(text) > MAX_CHARACTERS:
         raise InvalidSearch(f"{what} have at most {MAX_CHARACTERS:,} characters.")

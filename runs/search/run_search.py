@@ -2,7 +2,7 @@
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -14,17 +14,21 @@ from runs.models import Run
 from runs.search.entities import RUNS, SearchGrammar
 from runs.search.grammar import (
     Clause,
+    Identifier,
     InvalidSearch,
     Ordering,
+    parse_columns,
     parse_filter,
     parse_order,
     parse_sort,
 )
-from runs.search.run_query import matching, ordered
+from runs.search.run_query import matching, ordered, value_of
 from runs.selectors import PAGE, page_after
 from workspace.platform.errors import CollectedErrors, FieldError, Invalid
 
 MAX_ORDERINGS = 10
+MAX_COLUMNS = 12
+SORT_KIND = {"metric": "metric", "parameter": "param", "tag": "tag", "attribute": "attribute"}
 MAX_OFFSET = 10**9
 MAX_CURSOR = 200
 Read = TypeVar("Read")
@@ -54,6 +58,22 @@ class RunSearch:
         return rows[:PAGE], _cursor(start + PAGE, newest, query) if has_next else ""
 
 
+@dataclass(frozen=True)
+class Column:
+    """A value of runs that a list shows, and can be sorted by."""
+
+    identifier: Identifier
+
+    @property
+    def name(self) -> str:
+        return self.identifier.key
+
+    @property
+    def sort(self) -> str:
+        """Return the sort by this column, less its direction."""
+        return f"{SORT_KIND[self.identifier.entity]}:{self.identifier.key}"
+
+
 def read_search(filter_text: str, order_by: Iterable[str], sort: str) -> RunSearch:
     """Read a search. Raises Invalid with all that is wrong, each naming its field."""
     errors = CollectedErrors()
@@ -72,6 +92,23 @@ def read_search(filter_text: str, order_by: Iterable[str], sort: str) -> RunSear
         errors.errors.append(FieldError("sort", "Leave out either sort or order_by."))
     errors.raise_all()
     return RunSearch(tuple(clauses), tuple(filter(None, orderings)))
+
+
+def read_columns(text: str) -> list[Column]:
+    """Read which values of runs to show, with commas between them. Raises Invalid."""
+    found = _read("columns", parse_columns, text)
+    if any(identifier.entity not in SORT_KIND for identifier in found):
+        raise Invalid.of(FieldError("columns", "Use params, metrics, tags or attributes."))
+    if len(found) > MAX_COLUMNS:
+        raise Invalid.of(FieldError("columns", f"Use at most {MAX_COLUMNS}."))
+    return [Column(identifier) for identifier in dict.fromkeys(found)]
+
+
+def column_values(runs: Iterable[Run], columns: Sequence[Column]) -> dict[int, list[object]]:
+    """Return what each run has in the columns, by its key; None where it has nothing."""
+    rows = Run.objects.filter(pk__in=[run.pk for run in runs])
+    values = {f"column_{place}": value_of(each.identifier) for place, each in enumerate(columns)}
+    return {pk: found for pk, *found in rows.annotate(**values).values_list("pk", *values)}
 
 
 def _read(field: str, parse: Callable[[str, SearchGrammar], Read], text: str) -> Read:

@@ -16,6 +16,8 @@ from runs.search.grammar import (
     InvalidSearch,
     Ordering,
     Value,
+    looks_like_filter,
+    parse_columns,
     parse_filter,
     parse_order,
 )
@@ -247,6 +249,27 @@ def test_orders_that_cannot_be_read_are_refused(
     assert str(caught.value).startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("text", "is_filter"),
+    [
+        ("metrics.loss < 1", True),
+        ("foo.bar = 'x'", True),
+        ("params.lr = 0.1", True),
+        ("status LIKE 'x'", True),
+        ("`Run Name` = 'x'", True),
+        ("params.lr is null", True),
+        ("lr=0.1", False),
+        ("run.py", False),
+        ("train.py like", False),
+        ("what is new", False),
+        ("digits", False),
+        ("", False),
+    ],
+)
+def test_filters_are_told_from_plain_words(text: str, is_filter: bool) -> None:
+    assert looks_like_filter(text, entities.RUNS) is is_filter
+
+
 PIECES = st.sampled_from(
     [
         *(
@@ -269,7 +292,7 @@ TEXTS = st.one_of(st.text(), st.lists(PIECES).map(" ".join), st.lists(PIECES).ma
 @settings(max_examples=EXAMPLES)
 @given(TEXTS, st.sampled_from(GRAMMARS))
 def test_no_text_is_answered_with_another_error(text: str, grammar: SearchGrammar) -> None:
-    for parse in (parse_filter, parse_order):
+    for parse in (parse_filter, parse_order, parse_columns, looks_like_filter):
         with suppress(InvalidSearch):
             parse(text, grammar)
 

@@ -28,7 +28,7 @@ def parameters_of_configurations(apps, schema_editor):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("runs", "0012_last_points"),
+        ("runs", "0015_listing_indexes"),
     ]
 
     operations = [
