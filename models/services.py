@@ -141,7 +141,7 @@ def _origin(run: Run | None) -> dict[str, Any]:
     return {
         "run": run.number,
         "experiment": run.experiment.name,
-        "snapshot": run.snapshot.digest,
+        "snapshot": run.snapshot.digest if run.snapshot else None,
     }
 
 

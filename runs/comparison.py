@@ -9,6 +9,7 @@ from typing import Any
 from runs.config import RunConfig
 from runs.metrics.series import last_values
 from runs.models import Run
+from runs.search.parameters import parameters_of_runs
 from runs.selectors import runs_of
 from runs.source.blobs import store_for
 from runs.source.snapshots import DamagedManifest, ManifestEntry, manifest_of
@@ -22,7 +23,7 @@ MOST_RUNS = 50
 MOST_LINES = 5000
 MOST_BYTES = 256 * 1024
 MOST_FILES = 20
-# What names the run or its place, and so differs without meaning anything.
+# What is shown by itself, or names the run and so differs without meaning anything.
 NOT_COMPARED = {"name", "description", "tags", "experiment", "script_params"}
 log = logging.getLogger(__name__)
 
@@ -73,15 +74,16 @@ def chosen_runs(team: Team, text: str) -> list[Run]:
 
 def compare_runs(runs: Sequence[Run], *, for_viewer: bool) -> dict[str, list[ComparedRow]]:
     """Return runs by subject, what differs first; for viewers without what looks secret."""
-    configs = [RunConfig.from_row(run.config) for run in runs]
+    configs = [RunConfig.from_row(run.config) if run.config else None for run in runs]
     if for_viewer:
-        configs = [config.for_viewers() for config in configs]
+        configs = [config and config.for_viewers() for config in configs]
     values = last_values([run.pk for run in runs])
+    parameters = parameters_of_runs([run.pk for run in runs])
     return {
-        "parameters": _rows([_parameters_of(config) for config in configs]),
+        "parameters": _rows([parameters[run.pk] for run in runs]),
         "metrics": _rows([values[run.pk] for run in runs]),
         "tags": _rows([run.tags for run in runs]),
-        "configuration": _rows([_options_of(config) for config in configs]),
+        "configuration": _rows([_options_of(config) if config else {} for config in configs]),
         "environment": _rows(
             [dict(run.environment.packages) if run.environment else {} for run in runs]
         ),
@@ -129,16 +131,14 @@ def _lines_of(run: Run, entry: ManifestEntry | None) -> list[str]:
 
 
 def _files_of(run: Run) -> dict[str, ManifestEntry]:
-    """Return the source files of a run by path; none where their list is lost."""
+    """Return the source files of a run by path; none of a tracked one, or where the list is lost."""
+    if run.snapshot is None:
+        return {}
     try:
         return {entry.path: entry for entry in manifest_of(run.snapshot).entries}
     except (NotFound, DamagedManifest) as error:
         log.warning("Run %s is compared without its source: %s", run.pk, error)
         return {}
-
-
-def _parameters_of(config: RunConfig) -> dict[str, Any]:
-    return {name.lstrip("-"): value for name, value in config.script_params.items()}
 
 
 def _options_of(config: RunConfig) -> dict[str, Any]:

@@ -170,7 +170,7 @@ def conclude(
 def phases_of(run: Run, now: datetime) -> list[PhaseTime]:
     """Return the phases that a run has reached; the last one lasts until `now`."""
     marks = [
-        (RunStatus.QUEUED, _queued_at(run)),
+        (RunStatus.QUEUED, None if run.is_tracked else _queued_at(run)),
         (RunStatus.PREPARING, run.preparing_at),
         (RunStatus.STARTING, run.starting_at),
         (RunStatus.RUNNING, run.running_at),

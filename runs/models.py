@@ -53,13 +53,23 @@ class Run(models.Model):
     queue gave the coming attempt: the node and GPUs of each process, in the order they are planned.
     `stored_bytes` is the size of all its files and logs, as measured last.
     From `deleted_at` on nobody sees the run, and a worker takes its files and rows away.
+
+    A tracked run has no processes: a program elsewhere reports it. It has neither target nor
+    snapshot nor configuration.
     """
 
     team = models.ForeignKey(Team, models.CASCADE, related_name="runs")
     number = models.PositiveIntegerField()
     experiment = models.ForeignKey(Experiment, models.PROTECT, related_name="runs")
-    snapshot = models.ForeignKey(Snapshot, models.PROTECT, related_name="runs")
-    target = models.ForeignKey(ComputeTarget, models.PROTECT, related_name="runs")
+    snapshot = models.ForeignKey(
+        Snapshot, models.PROTECT, null=True, blank=True, related_name="runs"
+    )
+    target = models.ForeignKey(
+        ComputeTarget, models.PROTECT, null=True, blank=True, related_name="runs"
+    )
+    parent = models.ForeignKey(
+        "self", models.SET_NULL, null=True, blank=True, related_name="children"
+    )
     environment = models.ForeignKey(
         Environment, models.SET_NULL, null=True, blank=True, related_name="runs"
     )
@@ -92,6 +102,7 @@ class Run(models.Model):
     encrypted_image_login = models.TextField(blank=True)
     last_seq = models.PositiveIntegerField(default=0)
     stored_bytes = models.BigIntegerField(null=True, blank=True)
+    children_count: int  # `runs.selectors.runs_of` counts them
 
     created_at = models.DateTimeField(default=timezone.now)
     preparing_at = models.DateTimeField(null=True, blank=True)
@@ -136,6 +147,24 @@ class Run(models.Model):
     @property
     def is_over(self) -> bool:
         return self.status in TERMINAL
+
+    @property
+    def is_tracked(self) -> bool:
+        return self.target_id is None
+
+    @property
+    def compute_target(self) -> ComputeTarget:
+        """The target of a run with processes."""
+        if self.target is None:
+            raise ValueError(f"{self} is tracked: it has no compute target")
+        return self.target
+
+    @property
+    def source(self) -> Snapshot:
+        """The snapshot of a run with processes."""
+        if self.snapshot is None:
+            raise ValueError(f"{self} is tracked: it has no snapshot")
+        return self.snapshot
 
 
 class ProcessGroupQuerySet(models.QuerySet["ProcessGroup"]):

@@ -1,6 +1,9 @@
 """Reads of runs that need more than one line."""
 
-from django.db.models import Q, QuerySet
+from hashlib import sha256
+
+from django.db.models import Count, IntegerField, Max, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 
 from runs.models import Process, ProcessGroup, Run, RunEvent
 from runs.states import RunStatus
@@ -10,15 +13,47 @@ from workspace.platform.requests import is_whole_number
 from workspace.tags import with_tag
 
 PAGE = 50
+MAX_KEY_LENGTH = 100
 ARCHIVED = ("", "false", "true", "any")
+CHILDREN = {
+    "children_count": Coalesce(
+        Subquery(
+            Run.objects.filter(parent=OuterRef("pk"), deleted_at=None)
+            .order_by()
+            .values("parent")
+            .annotate(count=Count("pk"))
+            .values("count"),
+            output_field=IntegerField(),
+        ),
+        0,
+    )
+}
 
 
 def runs_of(team: Team) -> QuerySet[Run]:
     return (
         Run.objects.filter(team=team, deleted_at=None)
-        .select_related("team", "experiment", "target", "created_by", "snapshot")
+        .select_related("team", "experiment", "target", "created_by", "snapshot", "parent")
+        .annotate(**CHILDREN)
         .order_by("-number")
     )
+
+
+def bounded_key(key: str) -> str:
+    """Return an idempotency key that fits its column, and differs where keys differ."""
+    is_long = len(key) > MAX_KEY_LENGTH
+    return sha256(key.encode("utf-8", "surrogatepass")).hexdigest() if is_long else key
+
+
+def run_with_key(team: Team, key: str) -> Run | None:
+    return Run.objects.filter(team=team, idempotency_key=key).first() if key else None
+
+
+def next_run_number(team: Team) -> int:
+    """Return the number of a team's next run; the team stays locked until the commit."""
+    locked = Team.objects.select_for_update().get(pk=team.pk)
+    newest = Run.objects.filter(team=team).aggregate(Max("number"))["number__max"]
+    return max(newest or 0, locked.last_deleted_run) + 1
 
 
 def run_of(team: Team, number: int) -> Run:
@@ -36,8 +71,9 @@ def filtered(
     q: str = "",
     tag: str = "",
     archived: str = "",
+    parent: str = "",
 ) -> QuerySet[Run]:
-    """Narrow runs by experiment, status, tag, and a text in their name, script or author.
+    """Narrow runs by experiment, status, tag, parent, and a text in name, script or author.
 
     `tag` is a name, or name:value. `archived` is true for archived runs alone, any for those too.
     """
@@ -47,6 +83,10 @@ def filtered(
         runs = runs.filter(archived_at__isnull=archived != "true")
     if tag:
         runs = with_tag(runs, tag)
+    if parent:
+        if not is_whole_number(parent):
+            raise Invalid.of(FieldError("parent", "Use the number of a run."))
+        runs = runs.filter(parent__number=int(parent))
     if experiment:
         runs = runs.filter(experiment__name=experiment)
     if status:
@@ -76,6 +116,11 @@ def page_after(runs: QuerySet[Run], cursor: str) -> tuple[list[Run], str]:
         runs = runs.filter(number__lt=int(cursor))
     found = list(runs[: PAGE + 1])
     return found[:PAGE], str(found[PAGE - 1].number) if len(found) > PAGE else ""
+
+
+def parent_of(run: Run) -> Run | None:
+    """Return the run that a run belongs to, unless it is deleted."""
+    return run.parent if run.parent and run.parent.deleted_at is None else None
 
 
 def latest_attempt(run: Run) -> ProcessGroup | None:

@@ -3,12 +3,10 @@
 import json
 from dataclasses import dataclass, field
 from functools import partial
-from hashlib import sha256
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
-from django.db.models import Max
 from django.utils import timezone
 from pydantic import Field
 
@@ -22,8 +20,10 @@ from runs.launch.cluster import PlannedProcess, mpirun_command_text, processes_o
 from runs.models import Run, Snapshot
 from runs.preflight.findings import PreflightFinding
 from runs.search.parameters import store_parameters
-from runs.states import UNFINISHED
+from runs.selectors import bounded_key, next_run_number, run_with_key
+from runs.states import UNFINISHED, RunStatus
 from runs.submit_check import check_submission
+from runs.tracking import EndedStatus, end_tracked_run, status_errors
 from workspace.audit import audit
 from workspace.environments.services import encrypted_login
 from workspace.models import Experiment, Team
@@ -37,8 +37,6 @@ from workspace.tags import (
     TagChanges,
     changed_tags,
 )
-
-MAX_KEY_LENGTH = 100
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ def submit_run(
     is another one. Raises Invalid with every error at once; a refusal of the preflight is one of
     them unless `force` is set.
     """
-    key = _bounded(idempotency_key)
+    key = bounded_key(idempotency_key)
     if earlier := _submitted_with(key, team, snapshot, config):
         return earlier
     found = check_submission(team=team, by=by, snapshot=snapshot, config=config)
@@ -100,12 +98,11 @@ def submit_run(
     parsed, target = found.accepted
     try:
         with transaction.atomic():
-            locked = Team.objects.select_for_update().get(pk=team.pk)
-            newest = Run.objects.filter(team=team).aggregate(Max("number"))["number__max"]
+            number = next_run_number(team)
             experiment, _ = Experiment.objects.get_or_create(team=team, name=parsed.experiment)
             run = Run.objects.create(
                 team=team,
-                number=max(newest or 0, locked.last_deleted_run) + 1,
+                number=number,
                 experiment=experiment,
                 snapshot=snapshot,
                 target=target,
@@ -131,16 +128,15 @@ def submit_run(
     return run
 
 
-def _bounded(key: str) -> str:
-    """Return a key that fits its column, and differs where keys differ."""
-    is_long = len(key) > MAX_KEY_LENGTH
-    return sha256(key.encode("utf-8", "surrogatepass")).hexdigest() if is_long else key
-
-
 def _submitted_with(key: str, team: Team, snapshot: Snapshot, config: object) -> Run | None:
-    earlier = Run.objects.filter(team=team, idempotency_key=key).first() if key else None
+    earlier = run_with_key(team, key)
     if earlier is None:
         return None
+    if earlier.is_tracked:
+        raise Conflict(
+            f"Run {earlier.number} is tracked and was made with this Idempotency-Key. Use a new key"
+            " for a new run."
+        )
     parsed, errors = parse_valid_fields(config)
     # Its row may be of an older version, which had fewer fields.
     before = RunConfig.from_row(earlier.config).to_row()
@@ -164,6 +160,9 @@ def request_cancel(run: Run, *, by: User) -> None:
     """
     if run.is_over:
         raise Conflict(f"Run {run.number} has already ended: {run.status}.")
+    if run.is_tracked:
+        _cancel_tracked_run(run, by=by)
+        return
     now = timezone.now()
     with transaction.atomic():
         unfinished = Run.objects.filter(pk=run.pk, status__in=UNFINISHED)
@@ -180,6 +179,14 @@ def request_cancel(run: Run, *, by: User) -> None:
     run.refresh_from_db()
 
 
+@transaction.atomic
+def _cancel_tracked_run(run: Run, *, by: User) -> None:
+    """End a tracked run at once: there are no processes to stop."""
+    record(run, RunCancelRequested(by=by.username))
+    audit(team=run.team, actor=by, action="run.cancel", subject=f"run {run.number}")
+    end_tracked_run(run, RunStatus.CANCELED)
+
+
 class RunChange(StrictModel):
     """Changes of a run. What is not given stays as it is."""
 
@@ -189,12 +196,23 @@ class RunChange(StrictModel):
     archived: bool | None = Field(
         default=None, description="Whether lists leave the run out unless asked for it."
     )
+    status: EndedStatus | None = Field(
+        default=None, description="Ends a tracked run. The status of other runs cannot be set."
+    )
+    error: Description | None = Field(
+        default=None, description="Why a tracked run failed; with the status Failed alone."
+    )
 
 
 @transaction.atomic
 def change_run(*, run: Run, by: User, change: RunChange) -> None:
-    """Change what people say of a run; several who change different tags at once all succeed."""
+    """Change what people say of a run, or end a tracked one.
+
+    Several who change different tags at once all succeed.
+    """
     locked = Run.objects.select_for_update(of=("self",)).get(pk=run.pk)
+    if errors := list(status_errors(change.status, change.error)):
+        raise Invalid.of(*errors)
     changes: dict[str, Any] = {}
     if change.name is not None:
         changes["name"] = change.name
@@ -204,9 +222,13 @@ def change_run(*, run: Run, by: User, change: RunChange) -> None:
         changes["tags"] = changed_tags(locked.tags, change.tags)
     if change.archived is not None and change.archived != bool(locked.archived_at):
         changes["archived_at"] = timezone.now() if change.archived else None
-    if not changes:
+    ends = change.status is not None and end_tracked_run(
+        locked, RunStatus(change.status), change.error or ""
+    )
+    if not changes and not ends:
         return
-    Run.objects.filter(pk=run.pk).update(**changes)
+    if changes:
+        Run.objects.filter(pk=run.pk).update(**changes)
     told = change.model_dump(exclude_unset=True)
     audit(team=run.team, actor=by, action="run.change", subject=f"run {run.number}", **told)
 

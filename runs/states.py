@@ -54,10 +54,13 @@ class EndReason(TextChoices):
     TIME_LIMIT = "time_limit", "The maximum duration was reached"
     TARGET_UNREACHABLE = "target_unreachable", "The compute target is unreachable"
     NO_PROGRESS = "no_progress", "No progress for too long"
+    REPORTED_COMPLETED = "reported_completed", "Its program reported that it completed"
+    REPORTED_FAILED = "reported_failed", "Its program reported that it failed"
 
 
 STATUS_OF_REASON: dict[EndReason, RunStatus] = dict.fromkeys(EndReason, S.FAILED) | {
     EndReason.COMPLETED: S.COMPLETED,
+    EndReason.REPORTED_COMPLETED: S.COMPLETED,
     EndReason.CANCELED: S.CANCELED,
 }
 

@@ -21,6 +21,7 @@ urlpatterns = [
     path(f"{RUN}outputs/", runs.run_outputs, name="outputs"),
     path(f"{RUN}configuration/", runs.run_configuration, name="configuration"),
     path(f"{RUN}code/", runs.run_code, name="code"),
+    path(f"{RUN}children/", runs.run_children, name="children"),
     path(f"{RUN}timeline/", runs.run_timeline, name="timeline"),
     path(f"{RUN}head/", runs.run_head, name="head"),
     path(f"{RUN}idle/", runs.run_idle, name="idle"),

@@ -1,5 +1,6 @@
 """The REST API of runs."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -17,12 +18,14 @@ from runs.search.run_search import RunSearch, read_search
 from runs.source.uploads import snapshot_from_archive
 from runs.supervision.hang_detection import last_lines
 from runs.supervision.idle_processes import IdleProcess, idle_processes
+from runs.tracking import NewTrackedRun, track_run
 from workspace.accounts.selectors import may, team_for
 from workspace.models import Role
 from workspace.platform.errors import CollectedErrors, FieldError, Invalid
-from workspace.platform.json_body import JsonBody, parse_json
+from workspace.platform.json_body import JsonBody, inline_schema, parse_json
 from workspace.platform.openapi import described_by, json_part
 from workspace.platform.requests import ApiRequest
+from workspace.platform.validation import validate
 from workspace.targets.selectors import target_for
 
 router = Router(tags=["runs"])
@@ -61,7 +64,7 @@ class RunOut(Schema):
     status: str
     url: str
     experiment: str
-    compute_target: str
+    compute_target: str | None
     created_by: str | None
     priority: int
     created_at: datetime
@@ -72,6 +75,8 @@ class RunOut(Schema):
     name: str
     tags: dict[str, str]
     archived: bool
+    parent: int | None
+    children: int
     restarts: int
     requeue_reason: str
     target_unreachable_since: datetime | None
@@ -90,8 +95,16 @@ class RunOut(Schema):
         return run.experiment.name
 
     @staticmethod
-    def resolve_compute_target(run: Run) -> str:
-        return run.target.name
+    def resolve_compute_target(run: Run) -> str | None:
+        return run.target.name if run.target else None
+
+    @staticmethod
+    def resolve_parent(run: Run) -> int | None:
+        return parent.number if (parent := selectors.parent_of(run)) else None
+
+    @staticmethod
+    def resolve_children(run: Run) -> int:
+        return run.children_count
 
     @staticmethod
     def resolve_created_by(run: Run) -> str | None:
@@ -103,7 +116,7 @@ class RunDetail(RunOut):
     description: str
     parameters: dict[str, str]
     warnings: list[dict[str, Any]]
-    snapshot: str
+    snapshot: str | None
     phases: list[dict[str, Any]]
     processes: list[ProcessOut]
     attempt: int
@@ -112,6 +125,8 @@ class RunDetail(RunOut):
 
     @staticmethod
     def resolve_config(run: Run, context: dict[str, Any]) -> dict[str, Any]:
+        if run.is_tracked:
+            return {}
         config = RunConfig.from_row(run.config)
         if not may(context["request"].auth, run.team, Role.MEMBER):
             config = config.for_viewers()
@@ -122,8 +137,8 @@ class RunDetail(RunOut):
         return parameters_of(run)
 
     @staticmethod
-    def resolve_snapshot(run: Run) -> str:
-        return run.snapshot.digest
+    def resolve_snapshot(run: Run) -> str | None:
+        return run.snapshot.digest if run.snapshot else None
 
     @staticmethod
     def resolve_phases(run: Run) -> list[dict[str, Any]]:
@@ -154,20 +169,34 @@ class RunPage(Schema):
     next_cursor: str
 
 
-@router.post("teams/{slug}/runs", response={201: RunDetail}, openapi_extra=json_part("config"))
+@router.post(
+    "teams/{slug}/runs",
+    response={201: RunDetail},
+    openapi_extra=json_part(
+        "config", required=("source", "config"), instead=inline_schema(NewTrackedRun)
+    ),
+)
 def submit(
     request: ApiRequest,
     slug: str,
-    source: File[UploadedFile],
-    config: Form[Annotated[str, described_by(RunConfig)]],
+    config: Annotated[str | None, described_by(RunConfig), Form(None)],
+    source: File[UploadedFile | None] = None,
     force: Form[bool] = False,
 ) -> Status[Run]:
     """Submit a run: `source` is a .zip or .tar.gz, `config` the configuration as JSON.
 
-    With a header Idempotency-Key, the same request again gives the same run.
+    With a header Idempotency-Key, the same request again gives the same run. A body of JSON makes
+    a tracked run: it has no processes, and is Running until it is ended by PATCH.
     """
     user = request.auth
     team = team_for(user, slug, Role.MEMBER)
+    key = request.headers.get("Idempotency-Key", "")
+    if request.content_type == "application/json":
+        given = validate(NewTrackedRun, parse_json(request.body), name="body")
+        tracked = track_run(team=team, by=user, given=given, idempotency_key=key)
+        return Status(201, selectors.run_of(team, tracked.number))
+    if source is None or config is None:
+        raise Invalid.of(*_missing_parts(source, config))
     configuration = parse_json(config, "config")
     snapshot = snapshot_from_archive(team=team, by=user, file=source, filename=source.name or "")
     run = services.submit_run(
@@ -176,9 +205,16 @@ def submit(
         snapshot=snapshot,
         config=configuration,
         force=force,
-        idempotency_key=request.headers.get("Idempotency-Key", ""),
+        idempotency_key=key,
     )
-    return Status(201, run)
+    return Status(201, selectors.run_of(team, run.number))
+
+
+def _missing_parts(source: UploadedFile | None, config: str | None) -> Iterator[FieldError]:
+    if source is None:
+        yield FieldError("source", "Send the source directory as a .zip or .tar.gz.")
+    if config is None:
+        yield FieldError("config", "Send the configuration as JSON.")
 
 
 @router.get("teams/{slug}/runs", response=RunPage)
@@ -191,13 +227,15 @@ def list_runs(
     q: str = "",
     tag: str = "",
     archived: str = "",
+    parent: str = "",
     filter: str = "",
     sort: str = "",
     cursor: str = "",
 ) -> dict[str, Any]:
     """List the runs that match all of the filters, the newest first.
 
-    `tag` is a name, or name:value; `archived` true for archived runs alone, any for those too.
+    `tag` is a name, or name:value; `archived` true for archived runs alone, any for those too;
+    `parent` the number of the run whose children are listed.
     `filter` and `order_by` are as MLflow's search_runs has them, such as `metrics.loss < 0.1 AND
     params.lr = '0.01'` and `metrics.loss DESC`; `sort` is metric, param, tag or attribute, a name,
     and asc or desc, with colons between them. Runs without a value come last.
@@ -212,6 +250,7 @@ def list_runs(
             q=q,
             tag=tag,
             archived=archived,
+            parent=parent,
         ),
         selectors.runs_of(team),
     )
@@ -233,7 +272,7 @@ def change_run(
     number: int,
     payload: Annotated[services.RunChange, JsonBody()],
 ) -> Run:
-    """Change a run's name, description or tags, or archive it."""
+    """Change a run's name, description or tags, archive it, or end a tracked run."""
     team = team_for(request.auth, slug, Role.MEMBER)
     services.change_run(run=selectors.run_of(team, number), by=request.auth, change=payload)
     return selectors.run_of(team, number)

@@ -14,7 +14,7 @@ def snapshot_tar(process: Process) -> Iterator[bytes]:
     run = process.group.run
     if run is None:
         raise ValueError("Only a run has a snapshot.")
-    return tar_of(store_for(run.team), manifest_of(run.snapshot))
+    return tar_of(store_for(run.team), manifest_of(run.source))
 
 
 def outputs_tar(process: Process) -> Iterator[bytes]:

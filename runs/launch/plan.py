@@ -36,12 +36,12 @@ def environment_for(run: Run) -> Environment:
     if run.environment is None:
         config = RunConfig.from_row(run.config)
         login = decrypted_login(run.encrypted_image_login)
-        spec = spec_of(config, snapshots.read(run.snapshot), login)
-        run.environment = get_or_create(run.target, spec, run.team)
+        spec = spec_of(config, snapshots.read(run.source), login)
+        run.environment = get_or_create(run.compute_target, spec, run.team)
         run.save(update_fields=["environment"])
         return run.environment
     run.environment.refresh_from_db()
-    if run.target.kind_info.is_this_machine:  # where a program may have changed it
+    if run.compute_target.kind_info.is_this_machine:  # where a program may have changed it
         renew_if_gone(run.environment)
     return run.environment
 
@@ -53,7 +53,7 @@ def start_attempt(run: Run, environment: Environment) -> ProcessGroup:
     Raises SecretUnavailable where the run needs a secret that is gone.
     """
     config = RunConfig.from_row(run.config)
-    planned = processes_of(config, run.target.kind)
+    planned = processes_of(config, run.compute_target.kind)
     number = run.attempts.count() + 1
     label = attempt_label(run.pk, number)
     bare = GroupPlan(
@@ -67,7 +67,7 @@ def start_attempt(run: Run, environment: Environment) -> ProcessGroup:
         ),
         _former_addresses(run),
     )
-    backend = backend_for(run.target)
+    backend = backend_for(run.compute_target)
     addresses = {name: found[0] for name, found in backend.addresses(bare).items() if found}
     secrets = secrets_for_attempt(run)
     facts = ProcessFacts(str(run.number), backend.checkpoint_folder(checkpoints_of(run)))
@@ -76,7 +76,7 @@ def start_attempt(run: Run, environment: Environment) -> ProcessGroup:
             label=label,
             channel=group_of_run(run.pk),
             team=run.team,
-            target=run.target,
+            target=run.compute_target,
             environment=environment,
             run=run,
             attempt=number,

@@ -75,6 +75,8 @@ def earlier_attempt_log(attempt: int, process: str) -> str:
 
 def ranks_of(run: Run) -> list[str]:
     """Name the logs of an MPI run's ranks, which its launcher's log holds as well."""
+    if run.is_tracked:
+        return []
     config = RunConfig.from_row(run.config)
     return [rank_log(number) for number in range(config.ranks)] if config.mode == Mode.MPI else []
 

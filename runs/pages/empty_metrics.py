@@ -21,6 +21,8 @@ class EmptyMetrics:
 def empty_metrics(run: Run) -> EmptyMetrics:
     """Say where scalars are read from; a file among the outputs that has some is named."""
     title = "No metrics" if run.is_over else "No metrics yet"
+    if run.is_tracked:
+        return EmptyMetrics(title, "The program that reports this run has sent no metrics.")
     misplaced = _misplaced(run)
     if misplaced:
         return EmptyMetrics(

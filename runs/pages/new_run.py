@@ -25,7 +25,7 @@ from runs.source.uploads import snapshot_from_archive
 from workspace.accounts.selectors import team_for
 from workspace.compute.base import BackendError
 from workspace.models import ComputeTarget, Experiment, Role, Team
-from workspace.platform.errors import DomainError, FieldError, Invalid
+from workspace.platform.errors import DomainError, FieldError, Invalid, NotFound
 from workspace.platform.requests import SignedInRequest, is_whole_number
 from workspace.secrets.services import secrets_of
 from workspace.targets.selectors import targets_for
@@ -44,7 +44,7 @@ def new_run(request: SignedInRequest, slug: str) -> HttpResponse:
     if digest:
         snapshot = snapshot_of(team, digest)
     elif again is not None and not request.GET.get("upload"):
-        snapshot = again.snapshot
+        snapshot = again.source
     else:
         return _ask_for_files(request, team, again)
     initial = _initial(request, team, snapshot, again)
@@ -264,7 +264,10 @@ def _run_again(request: SignedInRequest, team: Team) -> Run | None:
     number = request.GET.get("from", "")
     if not is_whole_number(number):
         return None
-    return run_of(team, int(number))
+    run = run_of(team, int(number))
+    if run.is_tracked:
+        raise NotFound(f"Run {number} is tracked: there is no source to submit again.")
+    return run
 
 
 def _is_forced(request: SignedInRequest) -> bool:

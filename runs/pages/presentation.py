@@ -25,7 +25,13 @@ from runs.events import (
 )
 from runs.lifecycle import PhaseTime
 from runs.models import Process, Run
-from runs.states import EndReason, ProcessState, RequeueReason, RunStatus
+from runs.states import (
+    STATUS_OF_REASON,
+    EndReason,
+    ProcessState,
+    RequeueReason,
+    RunStatus,
+)
 
 TERMINAL_SEQUENCES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b.?"
@@ -44,6 +50,13 @@ MODES = {
     Mode.PARAMETER_SERVER: "Parameter server",
     Mode.MPI: "MPI",
 }
+PHASES = (
+    RunStatus.QUEUED,
+    RunStatus.PREPARING,
+    RunStatus.STARTING,
+    RunStatus.RUNNING,
+    RunStatus.FINALIZING,
+)
 STATUS_HINTS = {
     RunStatus.QUEUED: "Waiting in the queue.",
     RunStatus.PREPARING: "Building the environment. See Logs > build.",
@@ -98,6 +111,8 @@ class FileTreeFile:
 
 def mode_text(run: Run) -> str:
     """Name a run's mode and how many processes it has of each role."""
+    if run.is_tracked:
+        return "Tracked"
     config = RunConfig.from_row(run.config)
     distribution = config.distributed_training
     name = MODES[distribution.type]
@@ -113,17 +128,14 @@ def _counted(count: int, role: str) -> str:
     return f"{count} {role}" if count == 1 or role == "ps" else f"{count} {role}s"
 
 
-def phases(reached: Sequence[PhaseTime]) -> list[Phase]:
-    """Return all five phases, those not reached too, from what `lifecycle.phases_of` returns."""
+def phases(reached: Sequence[PhaseTime], *, is_tracked: bool = False) -> list[Phase]:
+    """Return all five phases, those not reached too, from what `lifecycle.phases_of` returns.
+
+    A tracked run has but one.
+    """
     by_name = {phase.name: phase for phase in reached}
     shown = []
-    for status in (
-        RunStatus.QUEUED,
-        RunStatus.PREPARING,
-        RunStatus.STARTING,
-        RunStatus.RUNNING,
-        RunStatus.FINALIZING,
-    ):
+    for status in (RunStatus.RUNNING,) if is_tracked else PHASES:
         phase = by_name.get(status.value)
         if phase is None:
             shown.append(Phase(status.value, None))
@@ -133,15 +145,16 @@ def phases(reached: Sequence[PhaseTime]) -> list[Phase]:
 
 
 def length_of(run: Run, now: datetime) -> float | None:
-    """Return the seconds from a run's first process to its end, or until now."""
-    if run.starting_at is None:
+    """Return the seconds from a run's first process, or its start, to its end or until now."""
+    started = run.starting_at or run.running_at
+    if started is None:
         return None
-    return ((run.ended_at or now) - run.starting_at).total_seconds()
+    return ((run.ended_at or now) - started).total_seconds()
 
 
 def failure_of(run: Run) -> FailureSummary | None:
     """Return why a run failed or is failing; None for one that did not."""
-    if run.end_reason in ("", EndReason.COMPLETED, EndReason.CANCELED):
+    if not run.end_reason or STATUS_OF_REASON[EndReason(run.end_reason)] != RunStatus.FAILED:
         return None
     detail = run.end_detail
     hint = detail.get("hint") or {}

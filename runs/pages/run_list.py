@@ -27,7 +27,7 @@ from workspace.models import Experiment
 from workspace.platform.errors import CollectedErrors
 from workspace.platform.requests import SignedInRequest
 
-FILTERS = ("experiment", "status", "q", "tag", "archived")
+FILTERS = ("experiment", "status", "q", "tag", "archived", "parent")
 CHOICES = (*FILTERS, "sort", "columns")
 
 

@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.http import HttpResponse
@@ -26,10 +27,11 @@ from runs.supervision.hang_detection import last_lines
 from runs.supervision.idle_processes import WAIT_REMEDY, idle_processes
 from workspace.accounts.selectors import may, team_for
 from workspace.models import Role
-from workspace.platform.errors import Conflict
+from workspace.platform.errors import Conflict, NotFound
 from workspace.platform.requests import SignedInRequest, is_whole_number
 
 IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg")
+TRACKED_TABS = ("metrics", "outputs", "configuration", "children", "timeline")
 TABS = {
     "logs": "terminal",
     "metrics": "chart",
@@ -37,6 +39,7 @@ TABS = {
     "outputs": "folder",
     "configuration": "settings",
     "code": "code",
+    "children": "layers",
     "timeline": "timeline",
 }
 
@@ -44,6 +47,8 @@ TABS = {
 @require_GET
 def run_logs(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     run = _run(request, slug, number)
+    if run.is_tracked:
+        return redirect("runs:metrics", slug=slug, number=number)
     processes = [process.name for process in selectors.processes_of_run(run)]
     names = [*processes, *(ranks_of(run) if processes else [])]
     sources = ["build", *names, *(["merged"] if len(processes) > 1 else [])]
@@ -76,7 +81,7 @@ def run_metrics(request: SignedInRequest, slug: str, number: int) -> HttpRespons
 
 @require_GET
 def run_usage(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
-    return _tab(request, _run(request, slug, number), "usage", {})
+    return _tab(request, _run_with_processes(request, slug, number), "usage", {})
 
 
 @require_GET
@@ -105,6 +110,8 @@ def run_configuration(request: SignedInRequest, slug: str, number: int) -> HttpR
 
 def configuration_page(request: SignedInRequest, run: Run, form: RunChangeForm) -> HttpResponse:
     """Show a run's configuration, and what people say of it."""
+    if run.is_tracked:
+        return _tab(request, run, "configuration", {"change_form": form})
     config = RunConfig.from_row(run.config)
     if not may(request.user, run.team, Role.MEMBER):
         config = config.for_viewers()
@@ -123,14 +130,28 @@ def configuration_page(request: SignedInRequest, run: Run, form: RunChangeForm) 
 
 @require_GET
 def run_code(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
-    run = _run(request, slug, number)
-    entries = manifest_of(run.snapshot).entries
+    run = _run_with_processes(request, slug, number)
+    entries = manifest_of(run.source).entries
     path = request.GET.get("path") or str(run.config["entry_script"])
     context = {
         "tree": presentation.tree_of((entry.path, entry.size) for entry in entries),
-        "shown": shown_file(run.snapshot, path),
+        "shown": shown_file(run.source, path),
     }
     return _tab(request, run, "code", context)
+
+
+@require_GET
+def run_children(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
+    run = _run(request, slug, number)
+    children = selectors.runs_of(run.team).filter(parent=run)
+    page, cursor = selectors.page_after(children, request.GET.get("cursor", ""))
+    now = timezone.now()
+    context = {
+        "children": [(child, presentation.length_of(child, now)) for child in page],
+        "older": f"?{urlencode({'cursor': cursor})}" if cursor else "",
+        "newest": "?" if request.GET.get("cursor") else "",
+    }
+    return _tab(request, run, "children", context)
 
 
 @require_GET
@@ -174,6 +195,13 @@ def _run(request: SignedInRequest, slug: str, number: int) -> Run:
     return selectors.run_of(team_for(request.user, slug), number)
 
 
+def _run_with_processes(request: SignedInRequest, slug: str, number: int) -> Run:
+    run = _run(request, slug, number)
+    if run.is_tracked:
+        raise NotFound(f"Run {number} is tracked: it has no processes and no source.")
+    return run
+
+
 def _tab(request: SignedInRequest, run: Run, tab: str, context: dict[str, Any]) -> HttpResponse:
     return render(
         request,
@@ -181,7 +209,7 @@ def _tab(request: SignedInRequest, run: Run, tab: str, context: dict[str, Any]) 
         {
             **_head_context(run),
             "tab": tab,
-            "tabs": TABS,
+            "tabs": {name: TABS[name] for name in TRACKED_TABS} if run.is_tracked else TABS,
             "api_base": f"/api/v1/teams/{run.team.slug}/runs/{run.number}/",
             "stream": f"/ws/teams/{run.team.slug}/runs/{run.number}/",
             **context,
@@ -191,12 +219,13 @@ def _tab(request: SignedInRequest, run: Run, tab: str, context: dict[str, Any]) 
 
 def _head_context(run: Run) -> dict[str, Any]:
     now = timezone.now()
-    phases = presentation.phases(phases_of(run, now))
+    phases = presentation.phases(phases_of(run, now), is_tracked=run.is_tracked)
     return {
         "team": run.team,
         "run": run,
         "now": now,
         "mode": presentation.mode_text(run),
+        "parent": selectors.parent_of(run),
         "phases": phases,
         "waiting": run.wait_reason or presentation.STATUS_HINTS.get(RunStatus(run.status), ""),
         "ending": presentation.failure_of(run),

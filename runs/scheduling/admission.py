@@ -69,7 +69,7 @@ class Admission:
         left = self._readable(queued)
         admitted: list[Run] = []
         while left:
-            target = left[0].target
+            target = left[0].compute_target
             pool = [target, *targets_sharing_nodes_with(target)]
             keys = {one.pk for one in pool}
             runs = [run for run in left if run.target_id in keys]
@@ -95,7 +95,7 @@ class Admission:
         return [run for run in queued if run.pk not in unreadable]
 
     def _admit_to(self, pool: Sequence[ComputeTarget], runs: Sequence[Run]) -> list[Run]:
-        targets = {run.target_id: run.target for run in runs}
+        targets = {run.target_id: run.compute_target for run in runs}
         reserved = {key: system_reserved(one, pool) for key, one in targets.items()}
         for_all = reduce(Resources.capped_by, reserved.values())
         nodes, unusable = self._nodes_of_pool(targets.values(), for_all)

@@ -109,11 +109,11 @@ def _quota(grant: TargetGrant, now: datetime) -> TeamQuota:
 def pending_run_of(run: Run) -> PendingRun:
     """Return a queued run as the scheduler sees it."""
     config = RunConfig.from_row(run.config)
-    processes = processes_of(config, run.target.kind)
+    processes = processes_of(config, run.compute_target.kind)
     return PendingRun(
         run_id=run.pk,
         title=title_of(run),
-        target_id=run.target_id,
+        target_id=run.compute_target.pk,
         team_id=run.team_id,
         priority=run.priority,
         rank=rank_of(run),
@@ -210,14 +210,16 @@ def _allocation_of_group(group: ProcessGroup, nodes: Sequence[SchedulableNode]) 
 def _allocation_of_admitted(run: Run, nodes: Sequence[SchedulableNode]) -> Allocation:
     parts = [
         ProcessAllocation(
-            _node_name(place["node"], run.target, nodes), held_at(place), tuple(place["gpus"])
+            _node_name(place["node"], run.compute_target, nodes),
+            held_at(place),
+            tuple(place["gpus"]),
         )
         for place in run.placement
     ]
     return _allocation(
         run,
         parts,
-        target_id=run.target_id,
+        target_id=run.compute_target.pk,
         team_id=run.team_id,
         since=run.preparing_at,
         is_ending=bool(run.cancel_requested_at),

@@ -64,7 +64,8 @@ def move_before(run: Run, other: Run, *, by: User) -> None:
         raise Invalid.of(
             FieldError(
                 "before",
-                f"Run {other.number} does not wait on {run.target.name} beside run {run.number}.",
+                f"Run {other.number} does not wait on {run.compute_target.name} beside run"
+                f" {run.number}.",
             )
         )
     _put_before(run, other, others, by)
@@ -72,7 +73,9 @@ def move_before(run: Run, other: Run, *, by: User) -> None:
 
 def _others(run: Run, by: User) -> list[Run]:
     """Lock the queue that a run is in, and return the other runs there in their order."""
-    target = ComputeTarget.objects.select_for_update().get(pk=run.target_id)
+    if run.is_tracked:
+        raise Conflict(f"Run {run.number} is tracked: it waits in no queue.")
+    target = ComputeTarget.objects.select_for_update().get(pk=run.compute_target.pk)
     if not may_reorder_queue(target, by):
         raise Forbidden(
             f"{target.name} belongs to {target.team.name}: only its admins order the queue."
@@ -107,7 +110,7 @@ def _place(run: Run, priority: int, rank: float, by: User) -> None:
     before = run.priority
     run.priority, run.queue_rank = priority, rank
     run.save(update_fields=["priority", "queue_rank"])
-    place = 1 + [one.pk for one in _waiting(run.target)].index(run.pk)
+    place = 1 + [one.pk for one in _waiting(run.compute_target)].index(run.pk)
     changed = {} if before == priority else {"priority": priority}
     record(run, RunMovedInQueue(by=by.get_username(), position=place, **changed))
     audit(

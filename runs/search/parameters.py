@@ -1,6 +1,6 @@
 """Parameters of runs: what a script got, by the names that people find and compare runs by."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import isfinite
 from typing import Any
 
@@ -46,7 +46,16 @@ def store_parameters(run: Run, script_params: Mapping[str, Any]) -> None:
 
 
 def parameters_of(run: Run) -> dict[str, str]:
-    return dict(run.parameters.order_by("name").values_list("name", "value"))
+    return parameters_of_runs([run.pk])[run.pk]
+
+
+def parameters_of_runs(runs: Iterable[int]) -> dict[int, dict[str, str]]:
+    """Return the parameters of runs by name, by the runs' ids."""
+    found: dict[int, dict[str, str]] = {run: {} for run in runs}
+    rows = RunParameter.objects.filter(run__in=found).order_by("name")
+    for run, name, value in rows.values_list("run", "name", "value"):
+        found[run][name] = value
+    return found
 
 
 def _text(given: Any) -> str:

@@ -27,7 +27,7 @@ def failure_summary(run: Run, group: ProcessGroup) -> dict[str, Any]:
     if run.end_reason in REASONS_EXPLAINED_BY_LOGS:
         hint = error_hint_of(
             lines,
-            ignored_files=dict(run.snapshot.ignored_files),
+            ignored_files=dict(run.source.ignored_files),
             exit_code=run.end_detail.get("exit_code"),
             out_of_memory=run.end_reason == EndReason.OUT_OF_MEMORY,
         )

@@ -39,7 +39,7 @@ class HangDetector:
 
         Returns a verdict where the target fails hung runs.
         """
-        allowed = timedelta(seconds=run.target.hang_timeout_seconds)
+        allowed = timedelta(seconds=run.compute_target.hang_timeout_seconds)
         last_progress = self._last_progress(run, group, allowed)
         if age_of(last_progress) <= allowed or not _has_full_monitoring(group, allowed):
             if run.hung_since is not None and last_progress > run.hung_since:
@@ -48,11 +48,12 @@ class HangDetector:
         if run.hung_since is None:
             hung = RunHung(since=last_progress.isoformat(), lines=dict(last_lines(run)))
             _set(run, last_progress, hung)
-        if not run.target.fail_hung_runs:
+        if not run.compute_target.fail_hung_runs:
             return None
         message = (
             "No process printed anything new, stored a file or used its CPU for more than"
-            f" {run.target.hang_timeout_seconds} s, since {last_progress:%Y-%m-%d %H:%M:%S} UTC."
+            f" {run.compute_target.hang_timeout_seconds} s, since"
+            f" {last_progress:%Y-%m-%d %H:%M:%S} UTC."
         )
         waiting = waits_in_vain(run)
         if not waiting:

@@ -80,7 +80,7 @@ class RunReconciler:
         if self._looks.is_due("reappeared groups", REAPPEARED_SECONDS):
             teardown.remove_reappeared(self._reachability)
         self._live = self._live_attempts()
-        unfinished = Run.objects.filter(status__in=UNFINISHED).order_by("pk")
+        unfinished = Run.objects.filter(status__in=UNFINISHED, target__isnull=False).order_by("pk")
         for run in unfinished.exclude(status=RunStatus.QUEUED).select_related("target", "team"):
             self._advance(run)
         self._admit_queued()
@@ -123,7 +123,7 @@ class RunReconciler:
                 before = run.status
                 steps[run.status](run)
         except TargetUnreachable as error:
-            self._reachability.mark_unreachable(run.target, error)
+            self._reachability.mark_unreachable(run.compute_target, error)
             self._handle_unreachable(run)
             return False
         return True
@@ -156,7 +156,7 @@ class RunReconciler:
         former = latest_attempt(run)
         if former and former.removed_at is None and not former.is_fenced:
             teardown.abandon(former)
-        self._reachability.backend(run.target)
+        self._reachability.backend(run.compute_target)
         if former and former.removed_at is None:
             return
         try:
@@ -296,7 +296,9 @@ class RunReconciler:
         group = latest_attempt(run)
         if group is None or run.status not in {*WITH_PROCESSES, RunStatus.FINALIZING}:
             return
-        verdict = unreachable.unreachable_verdict(run, self._reachability.silent_for(run.target))
+        verdict = unreachable.unreachable_verdict(
+            run, self._reachability.silent_for(run.compute_target)
+        )
         if run.status == RunStatus.FINALIZING:
             if verdict or not teardown.uncollected_of(group):
                 self._abandon(run, group)
@@ -336,7 +338,7 @@ def _missing_of(group: ProcessGroup) -> str:
 
 
 def _hang_check_interval(run: Run) -> float:
-    return min(HANG_CHECK_SECONDS, run.target.hang_timeout_seconds / 4)
+    return min(HANG_CHECK_SECONDS, run.compute_target.hang_timeout_seconds / 4)
 
 
 def _grace_of(group: ProcessGroup, *, is_whole: bool) -> timedelta:

@@ -18,7 +18,7 @@ def unreachable_verdict(run: Run, silent_for: timedelta) -> EndVerdict | None:
 
     A run whose runners still send heartbeats goes on, however long its target is unreachable.
     """
-    target = ComputeTarget.objects.filter(pk=run.target_id).first() or run.target
+    target = ComputeTarget.objects.filter(pk=run.compute_target.pk).first() or run.compute_target
     since = target.unreachable_since or timezone.now()
     if run.target_unreachable_since is None:
         _mark_unreachable(run, since, target.unreachable_reason)

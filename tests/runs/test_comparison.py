@@ -8,6 +8,7 @@ from django.test import Client
 from django.utils import timezone
 
 from runs.models import MetricSeries, Run, Snapshot
+from runs.search.parameters import store_parameters
 from runs.source.blobs import store_for
 from runs.source.snapshots import Manifest, ManifestEntry, create_snapshot
 from tests.factories import bearer, make_environment, make_run, make_snapshot, make_team
@@ -47,6 +48,7 @@ def runs(team: Team, bob: User) -> list[Run]:
             "node_count": 1 + at,
         }
         run.save(update_fields=["config"])
+        store_parameters(run, run.config["script_params"])
         series_of(run, loss=0.5 - at / 4, accuracy=0.9)
         made.append(run)
     series_of(made[1], f1=None)
@@ -71,8 +73,8 @@ def test_what_is_known_of_runs_is_returned_with_what_differs_first(
     assert compared["runs"] == [2, 1]
     parameters = rows(compared, "parameters")
     assert list(parameters) == ["lr", "api-key", "epochs"]
-    assert parameters["lr"] == ([0.2, 0.1], True)
-    assert parameters["epochs"] == ([3, 3], False)
+    assert parameters["lr"] == (["0.2", "0.1"], True)
+    assert parameters["epochs"] == (["3", "3"], False)
     metrics = rows(compared, "metrics")
     assert list(metrics) == ["f1", "loss", "accuracy"]
     assert metrics["f1"] == (["NaN", None], True)
@@ -144,6 +146,18 @@ def test_a_file_that_is_no_text_is_told_so(client: Client, bob: User, team: Team
         make_run(team, bob, snapshot=snapshot(team, bob, weights=content))
     client.force_login(bob)
     assert "or no text" in client.get("/t/default/runs/compare/?runs=1,2").content.decode()
+
+
+def test_a_tracked_run_is_compared_with_one_that_has_processes(
+    client: Client, bob: User, team: Team, runs: list[Run]
+) -> None:
+    body = {"experiment": "digits", "name": "from a laptop"}
+    sent = client.post(RUNS, body, content_type="application/json", headers=bearer(bob))
+    assert sent.status_code == 201, sent.content
+    compared = client.get(f"{RUNS}/compare?runs=1,3", headers=bearer(bob)).json()
+    assert rows(compared, "configuration")["entry_script"] == (["train.py", None], True)
+    client.force_login(bob)
+    assert "from a laptop" in client.get("/t/default/runs/compare/?runs=1,3").content.decode()
 
 
 def test_a_run_whose_source_is_lost_is_compared_without_it(

@@ -5,6 +5,7 @@ is returned as it was stored. `described_by` notes the model that describes such
 `add_models` puts these models into the finished document.
 """
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -33,10 +34,18 @@ def described_by(model: type[BaseModel]) -> WithJsonSchema:
     return WithJsonSchema({MARK: model.__name__})
 
 
-def json_part(name: str) -> dict[str, Any]:
-    """Return the `openapi_extra` of an endpoint whose multipart body has a part with JSON."""
-    encoding = {name: {"contentType": "application/json"}}
-    return {"requestBody": {"content": {"multipart/form-data": {"encoding": encoding}}}}
+def json_part(name: str, *, required: Sequence[str], instead: dict[str, Any]) -> dict[str, Any]:
+    """Return the `openapi_extra` of an endpoint whose multipart body has a part with JSON.
+
+    `instead` is the schema of a body that is JSON itself, which the endpoint takes as well, so
+    that django-ninja cannot know which parts are `required`.
+    """
+    form = {
+        "schema": {"required": list(required)},
+        "encoding": {name: {"contentType": "application/json"}},
+    }
+    content = {"multipart/form-data": form, "application/json": {"schema": instead}}
+    return {"requestBody": {"content": content}}
 
 
 def add_models(document: dict[str, Any]) -> None:

@@ -78,7 +78,7 @@ def test_a_folder_of_a_runs_outputs_becomes_version_1_then_2(
         "digits",
         "outputs/digits",
     )
-    assert first["snapshot"] == run.snapshot.digest
+    assert first["snapshot"] == run.source.digest
     assert [file["path"] for file in first["files"]] == [
         "saved_model.pb",
         "variables/variables.data-00000-of-00001",

@@ -9,6 +9,7 @@ from pytest_django.live_server_helper import LiveServer
 from runs.metrics import store
 from runs.metrics.points import Point
 from runs.models import MetricSeries
+from runs.search.parameters import store_parameters
 from tests.browser import chromium, rows_beside_a_browser, tab
 from tests.factories import make_run, make_snapshot
 from tests.runs.pages.test_upload_in_a_browser import serve_static
@@ -27,8 +28,7 @@ def test_runs_that_are_selected_are_compared_at_an_address_that_names_them(
     snapshot = make_snapshot(team, bob)
     for rate in (0.1, 0.2, 0.3):
         run = make_run(team, bob, snapshot=snapshot)
-        run.config["script_params"] = {"--lr": rate}
-        run.save(update_fields=["config"])
+        store_parameters(run, {"--lr": rate})
         for name in ("train/loss", "validation/loss"):
             series = MetricSeries.objects.create(run=run, name=name)
             store.append({series.pk: [Point(step, 0, rate) for step in range(2)]})

@@ -31,7 +31,7 @@ def test_a_draining_target_takes_nothing_new_and_a_paused_one_lets_it_wait(
     make_target(team, "leaving", is_draining=True)
     make_target(team, "resting", is_paused=True)
     assert "is draining" in refused(submit, "leaving")
-    assert submit(compute_target="resting").target.name == "resting"
+    assert submit(compute_target="resting").compute_target.name == "resting"
 
 
 def test_a_target_of_another_team_is_there_once_it_was_granted(submit: Submit, team: Team) -> None:

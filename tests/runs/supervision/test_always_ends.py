@@ -340,11 +340,11 @@ def lose_the_key(run: Run) -> None:
 
 
 def lose_the_manifest(run: Run) -> None:
-    store_for(run.team).path(run.snapshot.digest).unlink()
+    store_for(run.team).path(run.source.digest).unlink()
 
 
 def damage_the_manifest(run: Run) -> None:
-    path = store_for(run.team).path(run.snapshot.digest)
+    path = store_for(run.team).path(run.source.digest)
     path.chmod(0o600)
     path.write_text("{}")
 

@@ -216,7 +216,9 @@ def ask_in_vain(run: Run, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch)
     reachability = Reachability()
     supervisor = RunReconciler(reachability)
     wait_for(
-        lambda: tick(run, supervisor) and reachability.silent_for(run.target) > timedelta(0),
+        lambda: (
+            tick(run, supervisor) and reachability.silent_for(run.compute_target) > timedelta(0)
+        ),
         "a second question without an answer",
     )
     return supervisor

@@ -187,7 +187,7 @@ def test_a_target_in_use_is_not_deleted(client: Client, alice: User, team: Team)
     run.save()
     assert send(client, "DELETE", f"{TARGETS}/second", None, alice).status_code == 204
     run.refresh_from_db()
-    assert run.target.name == "second"
+    assert run.compute_target.name == "second"
     assert send(client, "POST", TARGETS, {"name": "second"}, alice).status_code == 201
 
 
