@@ -27,6 +27,7 @@ UPLOADS = {
     "api:blobs",
     "api:archives",
     "api:list_models",
+    "api:run_file",
     "deploy:set_baseline",
     "models:register",
     "new_run:archive",

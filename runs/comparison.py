@@ -131,7 +131,7 @@ def _lines_of(run: Run, entry: ManifestEntry | None) -> list[str]:
 
 
 def _files_of(run: Run) -> dict[str, ManifestEntry]:
-    """Return the source files of a run by path; none of a tracked one, or where the list is lost."""
+    """Return the source files of a run by path; none of a tracked one or a lost list."""
     if run.snapshot is None:
         return {}
     try:

@@ -284,11 +284,11 @@ class RunEvent(models.Model):
 
 
 class RunFile(models.Model):
-    """A file that a process of a run left under outputs/ or logs/."""
+    """An output of a run; one that came over REST is of no process."""
 
     run = models.ForeignKey(Run, models.CASCADE, related_name="files")
     path = models.CharField(max_length=1000)
-    process = models.ForeignKey(Process, models.CASCADE, related_name="+")
+    process = models.ForeignKey(Process, models.CASCADE, null=True, blank=True, related_name="+")
     size_bytes = models.BigIntegerField()
     digest = models.CharField(max_length=64, blank=True)
     stored_at = models.DateTimeField(default=timezone.now)

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from django.http.response import HttpResponseBase
-from ninja import Field, Query, Router, Schema
+from ninja import Field, Query, Router, Schema, Status
 
 from runs.api import log_responses
 from runs.api.log_responses import (
@@ -19,6 +19,7 @@ from runs.api.log_responses import (
 )
 from runs.files import store as files
 from runs.files.downloads import archive_response, file_response
+from runs.files.uploads import receive_file, remove_file
 from runs.logs.sources import LogSource, log_named, logs_of_run
 from runs.metrics import series as metrics
 from runs.metrics import usage
@@ -36,6 +37,7 @@ from workspace.platform.requests import ApiRequest
 router = Router(tags=["logs, metrics and files"])
 RUN = "teams/{slug}/runs/{int:number}"
 MaxPoints = Annotated[int, Query(1000, ge=3, le=metrics.MAX_POINTS)]
+FILE_BODY = {"requestBody": {"content": {"application/octet-stream": {}}, "required": True}}
 Step = Annotated[int | None, Query(None, ge=-(2**63), le=2**63 - 1)]
 
 
@@ -45,6 +47,12 @@ class FileOut(Schema):
     process: str
     sha256: str
     at: datetime
+
+
+class StoredOutputOut(Schema):
+    path: str
+    size: int
+    sha256: str
 
 
 class FilesOut(Schema):
@@ -204,6 +212,29 @@ def run_archive(
 def run_file(request: ApiRequest, slug: str, number: int, path: str) -> HttpResponseBase:
     """Return a file of a run, or the range of it that is asked for."""
     return file_response(request, files.file_of(_run(request, slug, number), path))
+
+
+@router.put(
+    f"{RUN}/files/{{path:path}}",
+    response={200: StoredOutputOut, 201: StoredOutputOut},
+    openapi_extra=FILE_BODY,
+)
+def put_run_file(request: ApiRequest, slug: str, number: int, path: str) -> Status[StoredOutputOut]:
+    """Store the body as an output of a run, in place of one that is there (200) or new (201).
+
+    The path is below outputs/.
+    """
+    run = run_of(team_for(request.auth, slug, Role.MEMBER), number)
+    file, is_new = receive_file(run, path, request.read)
+    stored = StoredOutputOut(path=file.path, size=file.size, sha256=file.digest)
+    return Status(201 if is_new else 200, stored)
+
+
+@router.delete(f"{RUN}/files/{{path:path}}", response={204: None})
+def delete_run_file(request: ApiRequest, slug: str, number: int, path: str) -> Status[None]:
+    """Delete an output of a run; one that a process left, only when the run is over."""
+    remove_file(run_of(team_for(request.auth, slug, Role.MEMBER), number), path)
+    return Status(204, None)
 
 
 @router.get(f"{RUN}/preview/{{path:path}}", response=PreviewOut)

@@ -151,7 +151,6 @@ def store_output(process: Process, output: DeclaredFile, content: Path) -> bool:
 def remove_outputs(process: Process, paths: Sequence[str]) -> None:
     """Drop outputs that a process has removed, of those that it sent in this attempt or before."""
     run = _run_of(process)
-    folder = run_folder(run.pk)
     wanted = [path for path in paths if not path_problem(path, OUTPUTS)]
     with transaction.atomic():
         owner = quota_owner(lock_attempt(process))
@@ -159,13 +158,15 @@ def remove_outputs(process: Process, paths: Sequence[str]) -> None:
             run=run, path__in=wanted, process__role=process.role, process__index=process.index
         )
         for path in held.values_list("path", flat=True):
-            _unlink(folder / path, folder / OUTPUTS)
+            unlink_output(run.pk, path)
         held.delete()
     measure_again(owner)
 
 
-def _unlink(place: Path, top: Path) -> None:
-    """Remove a file, and the folders above it that are empty then."""
+def unlink_output(run_id: int, path: str) -> None:
+    """Remove an output, and the folders above it that are empty then."""
+    top = run_folder(run_id) / OUTPUTS
+    place = run_folder(run_id) / path
     with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
         place.unlink()
     for parent in place.parents:
@@ -202,7 +203,7 @@ def outputs_of(run: Run) -> list[RunFileOnDisk]:
     return [
         RunFileOnDisk(
             path=file.path,
-            process=file.process.name,
+            process=file.process.name if file.process else "",
             size=file.size_bytes,
             digest=file.digest,
             at=file.stored_at,
@@ -289,6 +290,7 @@ def _is_from_earlier_process(held: RunFile | None, process: Process) -> bool:
     """
     return (
         held is not None
+        and held.process is not None
         and held.process.group_id == process.group_id
-        and held.process_id < process.pk
+        and held.process.pk < process.pk
     )

@@ -7,6 +7,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from runs.deletion import finish_deletion
+from runs.live.consumers import RunFeedSource
+from runs.live.feeds import EVERYTHING
 from runs.models import Run
 from runs.scheduling.queue_order import queue_of
 from runs.supervision.reconciler import RunReconciler
@@ -143,6 +145,18 @@ def test_cancel_ends_a_tracked_run_at_once(tracker: Tracker) -> None:
     assert canceled.status_code == 202
     assert canceled.json()["status"] == "Canceled"
     assert tracker.cancel(number).status_code == 409
+
+
+def test_watchers_are_told_how_a_tracked_run_goes(tracker: Tracker) -> None:
+    number = tracker.start()
+    source = RunFeedSource(Run.objects.get(number=number).pk)
+    (running,) = source.messages(EVERYTHING)
+    assert running.to_json()["status"] == "Running"
+    tracker.change(number, status="Failed", error="NaN in the loss.")
+    (failed,) = source.messages(EVERYTHING)
+    assert failed.to_json()["status"] == "Failed"
+    assert failed.to_json()["end_detail"]["message"] == "NaN in the loss."
+    assert set(source.logs()) <= {"build"}
 
 
 def test_the_supervisor_leaves_tracked_runs_alone(

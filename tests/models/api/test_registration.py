@@ -14,7 +14,9 @@ from django.test import AsyncClient, Client
 from models.models import ModelVersion
 from models.savedmodel.checkpoint_index import MAGIC
 from models.savedmodel.graph_reader import MAX_OUTPUT_CHARS
+from runs.files.uploads import receive_file
 from runs.models import Run
+from runs.tracking import NewTrackedRun, track_run
 from tests.factories import bearer, make_run
 from tests.models.saved_models import (
     as_tar_gz,
@@ -90,6 +92,21 @@ def test_a_folder_of_a_runs_outputs_becomes_version_1_then_2(
     assert [(model["name"], model["latest_version"]) for model in listed] == [("digits", 2)]
     shown = client.get(f"{MODELS}/digits", headers=bearer(bob)).json()
     assert [version["version"] for version in shown["versions"]] == [2, 1]
+
+
+def test_a_model_comes_from_a_tracked_run(client: Client, team: Team, bob: User) -> None:
+    tracked = track_run(team=team, by=bob, given=NewTrackedRun(experiment="laptop"))
+    for path, content in model_files("outputs/digits").items():
+        receive_file(tracked, path, BytesIO(content).read)
+    answer = register(client, bob, {"run": tracked.number, "path": "digits", "name": "digits"})
+    assert answer.status_code == 201, answer.content
+    version = answer.json()
+    assert (version["run"], version["experiment"]) == (tracked.number, "laptop")
+    assert version["snapshot"] is None
+    client.force_login(bob)
+    page = client.get("/t/default/models/digits/versions/1/").content.decode()
+    assert f"run {tracked.number}" in page
+    assert "Snapshot" not in page
 
 
 def test_the_framework_version_is_the_runs_or_else_the_models(
