@@ -86,7 +86,7 @@ def filtered(
     if parent:
         if not is_whole_number(parent):
             raise Invalid.of(FieldError("parent", "Use the number of a run."))
-        runs = runs.filter(parent__number=int(parent))
+        runs = runs.filter(parent__number=int(parent), parent__deleted_at=None)
     if experiment:
         runs = runs.filter(experiment__name=experiment)
     if status:

@@ -42,6 +42,7 @@ class NewTrackedRun(StrictModel):
     parent: int | None = Field(
         default=None,
         ge=1,
+        le=2**31 - 1,
         description=f"Number of the run that it belongs to; chains have at most {MAX_DEPTH} runs.",
     )
 

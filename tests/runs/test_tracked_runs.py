@@ -112,6 +112,7 @@ def test_every_error_of_a_tracked_run_is_named(tracker: Tracker) -> None:
         "parent",
         "entry_script",
     }
+    assert tracker.post(parent=10**30).status_code == 400
     assert tracker.post(parent=99).json()["errors"][0]["field"] == "parent"
     number = tracker.start()
     for change in (
