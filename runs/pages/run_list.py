@@ -34,7 +34,8 @@ CHOICES = (*FILTERS, "sort", "columns")
 @require_GET
 def run_list(request: SignedInRequest, slug: str) -> HttpResponse:
     team = team_for(request.user, slug)
-    chosen = {name: request.GET.get(name, "").strip() for name in CHOICES}
+    chosen = {name: request.GET.get(name, "") for name in CHOICES}
+    chosen |= {name: chosen[name].strip() for name in CHOICES if name != "experiment"}
     runs = selectors.runs_of(team)
     errors = CollectedErrors()
     no_columns: list[Column] = []

@@ -19,11 +19,9 @@ from runs.launch.plan import checkpoints_of
 from runs.logs.log_file import folder_of
 from runs.models import Process, ProcessGroup, Run, RunFile
 from runs.states import TERMINAL, ProcessState
-from workspace.compute.abilities import ListsGroups
 from workspace.compute.base import Backend, BackendError, ProcessStatusState, TargetUnreachable
 from workspace.models import ComputeTarget
 from workspace.platform.clock import Pace, age_of
-from workspace.targets.backends import backend_for
 from workspace.targets.reachability import Reachability
 
 # A runner hears of a stop with its next heartbeat, and reports the exit before it uploads the rest.
@@ -142,11 +140,9 @@ def remove_reappeared(reachability: Reachability) -> None:
     """
     for target in ComputeTarget.objects.filter(unreachable_since=None):
         try:
-            asked = backend_for(target)
-            if not isinstance(asked, ListsGroups):
-                continue
+            there = reachability.group_ids(target)
             removed = ProcessGroup.objects.filter(target=target).exclude(removed_at=None)
-            for group in removed.filter(label__in=asked.group_ids()):
+            for group in removed.filter(label__in=there) if there else ():
                 reachability.backend(target).remove(group.label)
                 log.info("%s was there again on %s; it is removed.", group.label, target.name)
         except TargetUnreachable as error:

@@ -39,10 +39,13 @@ def test_the_links_of_a_run_lead_back_to_exactly_its_runs(
     client.force_login(bob)
     assert run.experiment.name == name.strip()
     runs = f"/t/{team.slug}/runs/"
-    for page in (runs, reverse("runs:logs", args=[team.slug, run.number])):
-        links = re.findall(r'href="[^"]*(\?experiment=[^"]*)"', client.get(page).content.decode())
-        found = [client.get(runs + unescape(link)).context["rows"] for link in links]
-        assert [run] in [[row["run"] for row in rows] for rows in found]
+    links = re.findall(r'href="[^"]*(\?experiment=[^"]*)"', client.get(runs).content.decode())
+    found = [client.get(runs + unescape(link)).context["rows"] for link in links]
+    assert [run] in [[row["run"] for row in rows] for rows in found]
+    page = client.get(reverse("runs:logs", args=[team.slug, run.number])).content.decode()
+    experiments = re.findall(r'href="([^"]*/experiments/\d+/)"', page)
+    of_experiments = [client.get(link).context["rows"] for link in experiments]
+    assert [run] in [[row["run"] for row in rows] for rows in of_experiments]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from django.utils import timezone
 
+from workspace.compute.abilities import ListsGroups
 from workspace.compute.base import Backend, BackendError, TargetUnreachable
 from workspace.models import ComputeTarget
 from workspace.platform import leases
@@ -99,6 +100,16 @@ class Reachability:
         if silence is not None:
             raise TargetUnreachable(silence.because)
         return cast(Backend, _FencedBackend(backend_for(target)))
+
+    def group_ids(self, target: ComputeTarget) -> set[str]:
+        """Return the groups of which a target has anything; none where its kind cannot list them.
+
+        Raises TargetUnreachable and BackendError.
+        """
+        if target.pk in self._unreachable:
+            return set()
+        backend = backend_for(target)
+        return backend.group_ids() if isinstance(backend, ListsGroups) else set()
 
     def silent_for(self, target: ComputeTarget) -> timedelta:
         """Return how long a target has answered no question of this supervisor.

@@ -121,7 +121,6 @@ def test_what_was_removed_and_is_there_again_is_removed_again(
 ) -> None:
     backend = ForgetfulBackend()
     serve_targets_with(backend, monkeypatch)
-    monkeypatch.setattr("runs.supervision.teardown.backend_for", lambda target: backend)
     removed, lives = (make_group(make_run(team, bob), "worker-0") for _ in range(2))
     ProcessGroup.objects.filter(pk=removed.pk).mark_removed()
     backend.alive = {
