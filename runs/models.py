@@ -68,7 +68,7 @@ class Run(models.Model):
         ComputeTarget, models.PROTECT, null=True, blank=True, related_name="runs"
     )
     parent = models.ForeignKey(
-        "self", models.SET_NULL, null=True, blank=True, related_name="children"
+        "self", models.SET_NULL, null=True, blank=True, related_name="children", db_index=False
     )
     environment = models.ForeignKey(
         Environment, models.SET_NULL, null=True, blank=True, related_name="runs"
@@ -134,6 +134,12 @@ class Run(models.Model):
             ),
             models.Index(fields=["environment", "ended_at"], name="runs_of_an_environment"),
             models.Index(fields=["team", "environment"], name="runs_of_a_team_by_env"),
+            # Most runs have no parent: an index of all would be passed over for a scan.
+            models.Index(
+                fields=["parent"],
+                condition=models.Q(parent__isnull=False),
+                name="runs_of_a_parent",
+            ),
             models.Index(
                 fields=["deleted_at"],
                 condition=models.Q(deleted_at__isnull=False),

@@ -114,8 +114,18 @@ def page_after(runs: QuerySet[Run], cursor: str) -> tuple[list[Run], str]:
         if not is_whole_number(cursor):
             raise Invalid.of(FieldError("cursor", "Use the cursor of the previous page."))
         runs = runs.filter(number__lt=int(cursor))
-    found = list(runs[: PAGE + 1])
+    found = read_slice(runs, 0, PAGE + 1)
     return found[:PAGE], str(found[PAGE - 1].number) if len(found) > PAGE else ""
+
+
+def read_slice(runs: QuerySet[Run], start: int, stop: int) -> list[Run]:
+    """Return some of many runs, in their order, as `runs[start:stop]` does, but faster.
+
+    Their keys are found first, so that only the rows of these few are joined and put in order.
+    """
+    keys = list(runs.values_list("pk", flat=True)[start:stop])
+    rows = {run.pk: run for run in runs.filter(pk__in=keys).order_by()}
+    return [rows[key] for key in keys if key in rows]
 
 
 def parent_of(run: Run) -> Run | None:

@@ -8,7 +8,7 @@ from django.db.models import Count, Q, QuerySet
 
 from runs.models import Run
 from runs.pages.presentation import FailureSummary, failure_of, length_of
-from runs.selectors import runs_of
+from runs.selectors import read_slice, runs_of
 from runs.states import RunStatus
 from workspace.models import Team
 
@@ -59,4 +59,6 @@ def runs_now(team: Team, by: User | None, now: datetime) -> RunsNow:
 
 
 def _shown(runs: QuerySet[Run], now: datetime) -> list[ShownRun]:
-    return [ShownRun(run, length_of(run, now), failure_of(run)) for run in runs[:MAX_RUNS]]
+    return [
+        ShownRun(run, length_of(run, now), failure_of(run)) for run in read_slice(runs, 0, MAX_RUNS)
+    ]

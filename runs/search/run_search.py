@@ -23,7 +23,7 @@ from runs.search.grammar import (
     parse_sort,
 )
 from runs.search.run_query import matching, ordered, value_of
-from runs.selectors import PAGE, page_after
+from runs.selectors import PAGE, page_after, read_slice
 from workspace.platform.errors import CollectedErrors, FieldError, Invalid
 
 MAX_ORDERINGS = 10
@@ -51,9 +51,8 @@ class RunSearch:
             return page_after(found, cursor)
         query = _digest((*self.orderings, str(found.query)))
         start, newest = _read_cursor(cursor, query) if cursor else (0, _newest(runs))
-        rows = list(
-            ordered(found.filter(number__lte=newest), self.orderings)[start : start + PAGE + 1]
-        )
+        in_order = ordered(found.filter(number__lte=newest), self.orderings)
+        rows = read_slice(in_order, start, start + PAGE + 1)
         has_next = len(rows) > PAGE
         return rows[:PAGE], _cursor(start + PAGE, newest, query) if has_next else ""
 
