@@ -99,7 +99,7 @@ def test_the_admin_logs_in(compose: Composed) -> None:
                 "csrfmiddlewaretoken": browser.cookies["csrftoken"],
             },
         )
-        assert str(page.url) == f"{compose.url}/t/default/runs/"
+        assert str(page.url) == f"{compose.url}/t/default/"
         assert page.status_code == 200
 
 
