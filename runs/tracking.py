@@ -50,7 +50,7 @@ class NewTrackedRun(StrictModel):
 def track_run(*, team: Team, by: User, given: NewTrackedRun, idempotency_key: str = "") -> Run:
     """Make a tracked run. With a key that was used before, the run of that time is returned."""
     key = bounded_key(idempotency_key)
-    if earlier := _tracked_with(key, team):
+    if earlier := _tracked_with(key, team, given):
         return earlier
     parent = _parent(team, given.parent)
     try:
@@ -74,7 +74,7 @@ def track_run(*, team: Team, by: User, given: NewTrackedRun, idempotency_key: st
             record(run, RunSubmitted(by=by.username))
             audit(team=team, actor=by, action="run.track", subject=f"run {run.number}")
     except IntegrityError:
-        if earlier := _tracked_with(key, team):
+        if earlier := _tracked_with(key, team, given):
             return earlier
         raise
     return run
@@ -125,11 +125,15 @@ def _parent(team: Team, number: int | None) -> Run | None:
     return parent
 
 
-def _tracked_with(key: str, team: Team) -> Run | None:
+def _tracked_with(key: str, team: Team, given: NewTrackedRun) -> Run | None:
     earlier = run_with_key(team, key)
-    if earlier is not None and not earlier.is_tracked:
+    if earlier is None:
+        return None
+    parent = earlier.parent.number if earlier.parent else None
+    asked = (earlier.is_tracked, earlier.experiment.name, parent)
+    if asked != (True, given.experiment, given.parent):
         raise Conflict(
-            f"Run {earlier.number} was submitted with this Idempotency-Key. Use a new key for a new"
-            " run."
+            f"Run {earlier.number} was submitted with this Idempotency-Key, as another run. Use a"
+            " new key for a new run."
         )
     return earlier

@@ -138,6 +138,9 @@ def test_the_same_key_makes_one_run(tracker: Tracker) -> None:
     first, again = tracker.post("once").json(), tracker.post("once").json()
     assert first["number"] == again["number"]
     assert tracker.post("twice").json()["number"] == first["number"] + 1
+    other = tracker.post("once", experiment="letters")
+    assert other.status_code == 409
+    assert "Use a new key" in other.json()["detail"]
 
 
 def test_cancel_ends_a_tracked_run_at_once(tracker: Tracker) -> None:
