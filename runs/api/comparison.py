@@ -9,6 +9,7 @@ from runs.comparison import ComparedRow, chosen_runs, compare_runs
 from runs.metrics import series as metrics
 from workspace.accounts.selectors import may, team_for
 from workspace.models import Role
+from workspace.platform.errors import FieldError, Invalid
 from workspace.platform.requests import ApiRequest
 
 router = Router(tags=["runs"])
@@ -56,7 +57,12 @@ def compare_metrics(
     last: Annotated[Step, Query(None, alias="to")] = None,
     names_only: bool = False,
 ) -> dict[str, Any]:
-    """Return the metrics of 2 to 50 runs, each with the number of its run."""
+    """Return the metric `name` of 2 to 50 runs, each with the number of its run.
+
+    With `names_only` the names of all metrics, without points.
+    """
+    if not (name or names_only):
+        raise Invalid.of(FieldError("name", "Name a metric, or set names_only."))
     found = chosen_runs(team_for(request.auth, slug), runs)
     return {
         "series": [
@@ -66,6 +72,7 @@ def compare_metrics(
                 run,
                 name=name,
                 max_points=max_points,
+                max_total=metrics.MAX_TOTAL_POINTS // len(found),
                 first=first,
                 last=last,
                 names_only=names_only,

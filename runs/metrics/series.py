@@ -41,13 +41,15 @@ def series_of(
     *,
     name: str = "",
     max_points: int = 1000,
+    max_total: int = MAX_TOTAL_POINTS,
     first: int | None = None,
     last: int | None = None,
     names_only: bool = False,
 ) -> list[MetricCurve]:
     """Return a run's series, or those with one name, between two steps, by name and process.
 
-    With `names_only` without their points, of which there may be many.
+    Each has up to `max_points` points, and all together about `max_total`. With `names_only`
+    without their points, of which there may be many.
     """
     found = MetricSeries.objects.filter(run=run).order_by("name", "process")
     if name:
@@ -56,7 +58,7 @@ def series_of(
         counted = found.annotate(total=Coalesce(Sum("chunks__count"), 0))
         return [MetricCurve(one.name, one.process, [], one.total) for one in counted]
     wanted = list(found.annotate(total=Coalesce(Sum("chunks__count"), 0)))
-    max_points = min(max_points, max(MAX_TOTAL_POINTS // max(len(wanted), 1), 4))
+    max_points = min(max_points, max(max_total // max(len(wanted), 1), 4))
     short = [one.pk for one in wanted if one.total <= LONG]
     curves = {
         key: _curve_points(Outline(points, points.steps), len(points), max_points)

@@ -7,6 +7,9 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
+from runs.metrics import series as metrics
+from runs.metrics import store
+from runs.metrics.points import Point
 from runs.models import MetricSeries, Run, Snapshot
 from runs.search.parameters import store_parameters
 from runs.source.blobs import store_for
@@ -88,6 +91,25 @@ def test_what_is_known_of_runs_is_returned_with_what_differs_first(
     source = rows(compared, "source")
     assert [name for name, (_, differs) in source.items() if differs] == ["new.py", "train.py"]
     assert source["new.py"][0][1] is None
+
+
+def test_a_metric_of_all_runs_is_returned_and_the_points_of_all_together_are_few(
+    client: Client, bob: User, runs: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "MAX_TOTAL_POINTS", 100)
+    losses = MetricSeries.objects.filter(name="loss").values_list("pk", flat=True)
+    store.append({key: [Point(step, 0, step % 7) for step in range(500)] for key in losses})
+    address = f"{RUNS}/compare/metrics?runs=2,1"
+    series = client.get(f"{address}&name=loss", headers=bearer(bob)).json()["series"]
+    assert [(one["run"], one["name"], one["total"]) for one in series] == [
+        (2, "loss", 500),
+        (1, "loss", 500),
+    ]
+    assert 3 < sum(len(one["points"]) for one in series) <= 100
+    names = client.get(f"{address}&names_only=true", headers=bearer(bob)).json()["series"]
+    assert {one["name"] for one in names} == {"loss", "accuracy", "f1"}
+    refused = client.get(address, headers=bearer(bob))
+    assert refused.json()["errors"][0]["field"] == "name"
 
 
 def test_viewers_do_not_see_what_looks_secret(client: Client, vera: User, runs: list[Run]) -> None:
