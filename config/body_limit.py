@@ -15,7 +15,7 @@ from django.http import HttpRequest
 from django.urls import Resolver404, resolve
 
 from runs.ingest.http import respond
-from workspace.accounts.tokens import usable_token
+from workspace.accounts.tokens import token_in, usable_token
 from workspace.platform.database_threads import run_in_database_thread
 
 ANONYMOUS_MAX_BYTES = 1024 * 1024
@@ -29,6 +29,7 @@ UPLOADS = {
     "api:list_models",
     "api:run_file",
     "deploy:set_baseline",
+    "models:mlflow_artifacts",
     "models:register",
     "new_run:archive",
 }
@@ -123,8 +124,8 @@ def _content_length(headers: dict[bytes, bytes]) -> int | None:
 def _is_authenticated(headers: dict[bytes, bytes]) -> bool:
     """Return whether a request comes with a token, or a session of a user, that is good."""
     authorization = headers.get(b"authorization", b"").decode("latin-1")
-    if authorization.startswith("Bearer "):
-        return usable_token(authorization.removeprefix("Bearer ").strip()) is not None
+    if token := token_in(authorization):
+        return usable_token(token) is not None
     try:
         cookies = SimpleCookie(headers.get(b"cookie", b"").decode("latin-1"))
     except CookieError:

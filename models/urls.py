@@ -2,6 +2,7 @@
 
 from django.urls import path
 
+from models.mlflow.endpoints import addresses
 from models.pages import changes, registration, registry
 
 app_name = "models"
@@ -24,4 +25,5 @@ urlpatterns = [
     path(f"{VERSION}convert/", changes.convert, name="convert"),
     path(f"{VERSION}onnx/", registry.onnx, name="onnx"),
     path(f"{VERSION}delete/", changes.delete_version, name="delete_version"),
+    *addresses(),
 ]

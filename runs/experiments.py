@@ -11,6 +11,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Count, F, FloatField, OuterRef, QuerySet, Subquery
 from django.db.models.expressions import OrderBy
+from django.utils import timezone
 from pydantic import Field
 
 from runs.models import MetricSeries, Run
@@ -63,7 +64,7 @@ def experiment_of(team: Team, **key: Any) -> Experiment:
 
 def experiments_after(team: Team, cursor: str) -> tuple[list[ExperimentOverview], str]:
     """Return a page of a team's experiments, the newest first, and the cursor of the next."""
-    experiments = Experiment.objects.filter(team=team).order_by("-pk")
+    experiments = Experiment.objects.filter(team=team, archived_at=None).order_by("-pk")
     if cursor:
         if not is_whole_number(cursor, max_digits=18):
             raise Invalid.of(FieldError("cursor", "Use the cursor of the previous page."))
@@ -132,7 +133,9 @@ def best_run(experiment: Experiment, metric: str, goal: MetricGoal) -> Run | Non
 def change_experiment(*, experiment: Experiment, by: User, change: ExperimentChange) -> None:
     if change.description is None:
         return
-    Experiment.objects.filter(pk=experiment.pk).update(description=change.description)
+    Experiment.objects.filter(pk=experiment.pk).update(
+        description=change.description, changed_at=timezone.now()
+    )
     audit(
         team=experiment.team,
         actor=by,
@@ -140,3 +143,25 @@ def change_experiment(*, experiment: Experiment, by: User, change: ExperimentCha
         subject=experiment.name,
         description=change.description,
     )
+
+
+@transaction.atomic
+def archive_experiment(*, experiment: Experiment, by: User) -> None:
+    """Take an experiment and its runs out of lists; its name stays taken."""
+    now = timezone.now()
+    active = Experiment.objects.filter(pk=experiment.pk, archived_at=None)
+    if active.update(archived_at=now, changed_at=now):
+        Run.objects.filter(experiment=experiment, **LISTED).update(archived_at=now)
+        audit(team=experiment.team, actor=by, action="experiment.archive", subject=experiment.name)
+
+
+@transaction.atomic
+def restore_experiment(*, experiment: Experiment, by: User) -> None:
+    """Put an experiment back into lists, with the runs that were archived along with it."""
+    locked = Experiment.objects.select_for_update().get(pk=experiment.pk)
+    if locked.archived_at is None:
+        return
+    along = Run.objects.filter(experiment=experiment, archived_at=locked.archived_at)
+    along.update(archived_at=None)
+    Experiment.objects.filter(pk=experiment.pk).update(archived_at=None, changed_at=timezone.now())
+    audit(team=experiment.team, actor=by, action="experiment.restore", subject=experiment.name)

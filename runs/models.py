@@ -159,6 +159,11 @@ class Run(models.Model):
         return self.target_id is None
 
     @property
+    def listed_tags(self) -> dict[str, str]:
+        """The tags that lists show: those that people wrote, not MLflow's own."""
+        return {name: value for name, value in self.tags.items() if not name.startswith("mlflow.")}
+
+    @property
     def compute_target(self) -> ComputeTarget:
         """The target of a run with processes."""
         if self.target is None:
@@ -359,6 +364,27 @@ class RunParameter(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name}={self.value}"
+
+
+class DatasetInput(models.Model):
+    """A dataset that a run's program says it read, in MLflow's words; nothing of it is kept."""
+
+    run = models.ForeignKey(Run, models.CASCADE, related_name="dataset_inputs")
+    name = models.CharField(max_length=500)
+    digest = models.CharField(max_length=36)
+    source_type = models.TextField(blank=True)
+    source = models.TextField(blank=True)
+    schema = models.TextField(blank=True)
+    profile = models.TextField(blank=True)
+    tags = models.JSONField(default=dict)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["run", "name", "digest"], name="one_input_per_dataset")
+        ]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class LeftOutMetric(models.Model):

@@ -23,10 +23,10 @@ from runs.search.parameters import store_parameters
 from runs.selectors import bounded_key, next_run_number, run_with_key
 from runs.states import UNFINISHED, RunStatus
 from runs.submit_check import check_submission
-from runs.tracking import EndedStatus, end_tracked_run, status_errors
+from runs.tracking import EndedStatus, end_tracked_run, experiment_of_new_run, status_errors
 from workspace.audit import audit
 from workspace.environments.services import encrypted_login
-from workspace.models import Experiment, Team
+from workspace.models import Team
 from workspace.platform import wakeup
 from workspace.platform.errors import Conflict, FieldError, Invalid
 from workspace.platform.validation import StrictModel
@@ -99,7 +99,7 @@ def submit_run(
     try:
         with transaction.atomic():
             number = next_run_number(team)
-            experiment, _ = Experiment.objects.get_or_create(team=team, name=parsed.experiment)
+            experiment = experiment_of_new_run(team, parsed.experiment)
             run = Run.objects.create(
                 team=team,
                 number=number,

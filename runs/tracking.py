@@ -1,6 +1,7 @@
 """Tracked runs: a program elsewhere reports them, and Trainyard starts nothing for them."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Literal
 
 from django.contrib.auth.models import User
@@ -47,16 +48,24 @@ class NewTrackedRun(StrictModel):
     )
 
 
-def track_run(*, team: Team, by: User, given: NewTrackedRun, idempotency_key: str = "") -> Run:
+def track_run(
+    *,
+    team: Team,
+    by: User,
+    given: NewTrackedRun,
+    idempotency_key: str = "",
+    started_at: datetime | None = None,
+) -> Run:
     """Make a tracked run. With a key that was used before, the run of that time is returned."""
     key = bounded_key(idempotency_key)
     if earlier := _tracked_with(key, team, given):
         return earlier
-    parent = _parent(team, given.parent)
+    parent = parent_with_number(team, given.parent)
+    started_at = started_at or timezone.now()
     try:
         with transaction.atomic():
             number = next_run_number(team)
-            experiment, _ = Experiment.objects.get_or_create(team=team, name=given.experiment)
+            experiment = experiment_of_new_run(team, given.experiment)
             run = Run.objects.create(
                 team=team,
                 number=number,
@@ -69,7 +78,8 @@ def track_run(*, team: Team, by: User, given: NewTrackedRun, idempotency_key: st
                 tags=given.tags,
                 idempotency_key=key,
                 status=RunStatus.RUNNING,
-                running_at=timezone.now(),
+                created_at=started_at,
+                running_at=started_at,
             )
             record(run, RunSubmitted(by=by.username))
             audit(team=team, actor=by, action="run.track", subject=f"run {run.number}")
@@ -105,8 +115,16 @@ def end_tracked_run(run: Run, status: RunStatus, error: str = "") -> bool:
     return True
 
 
-def _parent(team: Team, number: int | None) -> Run | None:
-    """Return the run that a new one belongs to. Raises Invalid where that cannot be."""
+def experiment_of_new_run(team: Team, name: str) -> Experiment:
+    """Return an experiment by its name, made or put back into lists where needed."""
+    experiment, _ = Experiment.objects.get_or_create(team=team, name=name)
+    if experiment.archived_at is not None:
+        Experiment.objects.filter(pk=experiment.pk).update(archived_at=None)
+    return experiment
+
+
+def parent_with_number(team: Team, number: int | None) -> Run | None:
+    """Return the run that another one is to belong to. Raises Invalid where that cannot be."""
     if number is None:
         return None
     parent = runs_of(team).filter(number=number).first()

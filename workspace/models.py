@@ -354,10 +354,18 @@ class Environment(JobRow):
 
 
 class Experiment(models.Model):
+    """What a team compares. An archived one is in no list; its name stays taken.
+
+    Its runs that were archived along have the same `archived_at`.
+    """
+
     team = models.ForeignKey(Team, models.CASCADE, related_name="experiments")
     name = models.CharField(max_length=100)
     description = models.TextField(blank=True)
+    tags = models.JSONField(default=dict)
     created_at = models.DateTimeField(default=timezone.now)
+    changed_at = models.DateTimeField(default=timezone.now)
+    archived_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints: ClassVar = [

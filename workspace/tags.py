@@ -99,10 +99,10 @@ def with_tag(rows: QuerySet[Row], tag: str) -> QuerySet[Row]:
 
 
 def changed_tags(tags: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
-    """Return tags with changes, None removing one. Raises Invalid where there are too many."""
+    """Return tags with changes, None removing one. Raises Invalid where they become too many."""
     merged = {**tags, **changes}
     kept = {name: value for name, value in merged.items() if value is not None}
-    if len(kept) > MAX_TAGS:
+    if len(kept) > max(MAX_TAGS, len(tags)):
         raise Invalid.of(FieldError("tags", f"Use at most {MAX_TAGS} tags."))
     return kept
 

@@ -153,7 +153,7 @@ def _ask_for_configuration(
             "again": again,
             **_shown(found, found.errors if found else [], is_forced=_is_forced(request)),
             "idempotency_key": uuid4().hex,
-            "experiments": Experiment.objects.filter(team=team).order_by("name"),
+            "experiments": Experiment.objects.filter(team=team, archived_at=None).order_by("name"),
             "scripts": _scripts_in(paths),
             "requirements": _requirements_in(paths),
             "capacities": _capacities(team),

@@ -79,7 +79,7 @@ def run_list(request: SignedInRequest, slug: str) -> HttpResponse:
         "runs/run_list.html",
         {
             **context,
-            "experiments": Experiment.objects.filter(team=team).order_by("name"),
+            "experiments": Experiment.objects.filter(team=team, archived_at=None).order_by("name"),
             "statuses": RunStatus.values,
         },
     )

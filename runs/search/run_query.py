@@ -18,7 +18,7 @@ from django.db.models import (
     When,
 )
 from django.db.models.expressions import BaseExpression
-from django.db.models.functions import Cast, NullIf
+from django.db.models.functions import Cast, Coalesce, NullIf
 from django.db.models.lookups import (
     Exact,
     GreaterThan,
@@ -30,7 +30,7 @@ from django.db.models.lookups import (
     Lookup,
 )
 
-from runs.models import PARAMETER_START, MetricSeries, Run, RunParameter
+from runs.models import PARAMETER_START, DatasetInput, MetricSeries, Run, RunParameter
 from runs.search.expressions import CaseInsensitiveLike, Like, TagText
 from runs.search.grammar import NULL_OPERATORS, Clause, Identifier, Ordering
 from runs.states import RunStatus
@@ -54,8 +54,9 @@ TIMES = {"start_time": "created_at", "end_time": "ended_at"}
 TAG_COLUMNS = {
     "mlflow.runName": "name",
     "mlflow.note.content": "description",
-    "mlflow.user": "created_by__username",
 }
+USER_TAG = "mlflow.user"
+DATASET_CONTEXT = "mlflow.data.context"
 COMPARED: dict[str, type["Lookup[Any]"]] = {
     "=": Exact,
     "LIKE": Like,
@@ -104,6 +105,10 @@ def value_of(identifier: Identifier) -> Operand:
             return _parameter(key, "value")
         case "tag" if key in TAG_COLUMNS:
             return NullIf(F(TAG_COLUMNS[key]), Value(""))
+        case "tag" if key == USER_TAG:
+            return Coalesce(
+                TagText("tags", key), F("created_by__username"), output_field=TextField()
+            )
         case "tag":
             return TagText("tags", key)
         case "attribute":
@@ -144,10 +149,12 @@ def _condition(clause: Clause) -> Q:
         return Q(IsNull(value_of(identifier), clause.operator == "IS NULL"))
     operator = OPPOSITES.get(clause.operator, clause.operator)
     if identifier.entity == "attribute" and identifier.key in TIMES:
-        condition = _time_condition(TIMES[identifier.key], operator, cast(float, value))
+        condition = time_condition(TIMES[identifier.key], operator, cast(float, value))
     elif identifier == Identifier("attribute", "status"):
         compare = COMPARED[operator]
         condition = Q(compare(F("status"), value)) | Q(compare(_mlflow_status(), value))
+    elif identifier.entity == "dataset":
+        return _has_dataset(identifier.key, clause)
     elif identifier.entity == "parameter" and operator == "=":
         condition = _has_parameter(identifier.key, str(value))
     else:
@@ -165,6 +172,16 @@ def _has_parameter(name: str, value: str) -> Q:
     return Q(pk__in=with_value.values("run"))
 
 
+def _has_dataset(key: str, clause: Clause) -> Q:
+    """Return whether any dataset of a run is as a clause has it."""
+    held: Operand = TagText("tags", DATASET_CONTEXT) if key == "context" else F(key)
+    operator = OPPOSITES.get(clause.operator, clause.operator)
+    condition = Q(COMPARED[operator](held, clause.value))
+    if operator != clause.operator:
+        condition = ~condition & Q(IsNull(held, False))
+    return Q(pk__in=DatasetInput.objects.filter(condition).values("run"))
+
+
 def _mlflow_status() -> Case:
     return Case(
         *(When(status=status, then=Value(name)) for status, name in MLFLOW_STATUS.items()),
@@ -172,7 +189,7 @@ def _mlflow_status() -> Case:
     )
 
 
-def _time_condition(column: str, operator: str, value: float) -> Q:
+def time_condition(column: str, operator: str, value: float) -> Q:
     """Compare a time, which holds microseconds, with milliseconds since 1970."""
     value = min(max(value, MIN_MILLISECONDS), MAX_MILLISECONDS)
     from_here, after = _moment(ceil(value)), _moment(floor(value) + 1)

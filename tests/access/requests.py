@@ -21,7 +21,11 @@ class Route(NamedTuple):
 
     @property
     def is_api(self) -> bool:
-        return self.pattern.startswith("api/")
+        return self.pattern.startswith("api/") or not self.takes_session
+
+    @property
+    def takes_session(self) -> bool:
+        return "/api/2.0/" not in self.pattern and "/api/3.0/" not in self.pattern
 
     @property
     def address(self) -> str:

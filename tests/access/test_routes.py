@@ -56,8 +56,8 @@ class Person:
 
     def refusals(self, route: Route) -> Iterator[bool]:
         """Ask in every way, and yield whether each was refused."""
-        ways = [(self.page, "")]
-        if route.is_api and self.token:
+        ways = [(self.page, "")] if route.takes_session else []
+        if route.is_api and (self.token or not route.takes_session):
             ways.append((self.program, self.token))
         for client, token in ways:
             yield is_refused(answer_of(route, client, token))

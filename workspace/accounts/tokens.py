@@ -1,8 +1,10 @@
 """Secrets that are shown once and kept as SHA-256 digests."""
 
+import binascii
 import hashlib
 import secrets
 import time
+from base64 import b64decode
 from datetime import timedelta
 from enum import StrEnum
 
@@ -44,6 +46,22 @@ def usable_token(secret: str) -> ApiToken | None:
         .first()
     )
     return token if token is not None and token.is_usable else None
+
+
+def token_in(authorization: str) -> str:
+    """Return the token of an Authorization header: of Bearer, or the password of Basic.
+
+    The user name of Basic means nothing, as a token names its user.
+    """
+    kind, _, given = authorization.partition(" ")
+    if kind.lower() == "bearer":
+        return given.strip()
+    if kind.lower() != "basic":
+        return ""
+    try:
+        return b64decode(given, validate=True).decode().partition(":")[2]
+    except (binascii.Error, ValueError):
+        return ""
 
 
 def record_use(token: ApiToken) -> None:
