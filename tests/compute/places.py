@@ -8,6 +8,7 @@ import signal
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -264,7 +265,8 @@ class LocalPlace(RunnerPlace):
     def crash(self, plan: GroupPlan) -> None:
         mark = f"TRAINYARD_RUNNER_DIR={self.groups_folder / plan.id}/".encode()
         for process in procfs.processes_with_variable(mark):
-            os.kill(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # a program ends with its runner
+                os.kill(process.pid, signal.SIGKILL)
 
     def left(self) -> list[str]:
         mark = f"TRAINYARD_RUNNER_DIR={self.groups_folder}/".encode()
